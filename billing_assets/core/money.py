@@ -1,0 +1,113 @@
+"""Exact money: scaled integers, decimals and the five rounding rules.
+
+Binary floats are refused. Amounts and rates of single records are int64 in units of 10^-10 of
+the currency (`E10`); sums and document amounts are `Decimal`.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation, localcontext
+from enum import StrEnum
+from fractions import Fraction
+
+from iso4217 import Currency
+
+SCALE = 10
+"""Decimals of a rate or of a record's amount."""
+
+E10 = 10**SCALE
+"""Units of 10^-10 in one unit of currency."""
+
+
+class Rounding(StrEnum):
+    """Rounding methods of an agreement, all symmetric about zero."""
+
+    HALF_UP = "half_up"
+    HALF_EVEN = "half_even"
+    UP = "up"
+    DOWN = "down"
+
+
+def round_amount(value: Decimal | Fraction | int, decimals: int, method: Rounding) -> Decimal:
+    """Round an exact value once to `decimals` places.
+
+    >>> round_amount(Fraction(95, 60) * Fraction("0.0035"), 6, Rounding.HALF_UP)
+    Decimal('0.005542')
+    """
+    exact = Fraction(value)
+    scaled = abs(exact) * 10**decimals
+    whole, rest = divmod(scaled.numerator, scaled.denominator)
+    twice = 2 * rest
+    if rest and (
+        method is Rounding.UP
+        or (method is Rounding.HALF_UP and twice >= scaled.denominator)
+        or (
+            method is Rounding.HALF_EVEN
+            and (twice > scaled.denominator or (twice == scaled.denominator and whole % 2))
+        )
+    ):
+        whole += 1
+    return Decimal(-whole if exact < 0 else whole).scaleb(-decimals)
+
+
+def minor_units(currency: str) -> int:
+    """Decimals of a currency's minor unit by ISO 4217 (JPY 0, EUR 2, KWD 3).
+
+    Raises `ValueError` for a code that ISO 4217 does not know or that has no minor unit.
+    """
+    exponent = Currency(currency).exponent
+    if exponent is None:
+        raise ValueError(f"{currency} has no minor unit")
+    return exponent
+
+
+def to_e10(value: Decimal) -> int:
+    """Return an exact decimal as an integer of 10^-10 units.
+
+    Raises `ValueError` when it has more than ten decimals: nothing is rounded in silence.
+    """
+    with localcontext() as context:
+        context.prec = 60
+        scaled = value.scaleb(SCALE)
+        if scaled != scaled.to_integral_value():
+            raise ValueError(f"{value} has more than {SCALE} decimals")
+        return int(scaled)
+
+
+def from_e10(units: int) -> Decimal:
+    """Return an integer of 10^-10 units as a decimal with ten places."""
+    return Decimal(units).scaleb(-SCALE)
+
+
+def parse_decimal(text: str) -> Decimal:
+    """Parse a plain decimal as written in a sheet ('0.0120').
+
+    Raises `ValueError` for anything else: spaces inside, exponents, NaN, thousands marks.
+    """
+    stripped = text.strip()
+    if not stripped or any(c not in "0123456789.-+" for c in stripped):
+        raise ValueError(f"{text!r} is not a decimal number")
+    try:
+        return Decimal(stripped)
+    except InvalidOperation as error:
+        raise ValueError(f"{text!r} is not a decimal number") from error
+
+
+@dataclass(frozen=True)
+class Money:
+    """An exact amount and its ISO 4217 currency."""
+
+    amount: Decimal
+    currency: str
+
+    def __add__(self, other: "Money") -> "Money":
+        if other.currency != self.currency:
+            raise ValueError(f"cannot add {other.currency} to {self.currency}")
+        return Money(self.amount + other.amount, self.currency)
+
+    def rounded(self, decimals: int | None = None, method: Rounding = Rounding.HALF_UP) -> "Money":
+        """Round once, by default to the currency's minor unit."""
+        places = minor_units(self.currency) if decimals is None else decimals
+        return Money(round_amount(self.amount, places, method), self.currency)
+
+    def __str__(self) -> str:
+        return f"{self.amount} {self.currency}"

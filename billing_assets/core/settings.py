@@ -1,0 +1,88 @@
+"""The one place that reads the environment: where this installation keeps its things."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+"""The checkout: it holds `dbt_project/`, `templates/` and `data/`."""
+
+
+class Settings(BaseSettings):
+    """Settings of an installation, from `ICB_...` variables; every one has a default."""
+
+    model_config = SettingsConfigDict(env_prefix="ICB_", frozen=True)
+
+    home: Annotated[Path, Field(description="folder of everything generated or billed")] = Path(
+        "home"
+    )
+    reference_dir: Annotated[
+        Path | None, Field(description="reference data folder; default HOME/reference")
+    ] = None
+    lake_uri: Annotated[
+        str, Field(description="root of the lake: a folder or s3://...; default HOME/lake")
+    ] = ""
+    lake_storage_options: Annotated[
+        dict[str, str], Field(description="JSON of object-store options for lake_uri")
+    ] = {}
+    registry_url: Annotated[
+        str, Field(description="SQLAlchemy URL; default SQLite in HOME/registry.db")
+    ] = ""
+    buckets: Annotated[int, Field(ge=1, le=1024, description="partner buckets a day")] = 4
+    templates_dir: Annotated[
+        Path | None, Field(description="layouts; default the project's templates/")
+    ] = None
+    user: Annotated[str, Field(description="who acts, for the audit log")] = "operator"
+
+    @cached_property
+    def root(self) -> Path:
+        """The home as an absolute path."""
+        return self.home.expanduser().resolve()
+
+    @property
+    def reference(self) -> Path:
+        """Folder of partners, agreements, sheets, calendars and fixings."""
+        return self.reference_dir.resolve() if self.reference_dir else self.root / "reference"
+
+    @property
+    def lake(self) -> str:
+        """Root URI of the lake's tables."""
+        return self.lake_uri or str(self.root / "lake")
+
+    @property
+    def registry(self) -> str:
+        """SQLAlchemy URL of the registry."""
+        return self.registry_url or f"sqlite:///{self.root / 'registry.db'}"
+
+    @property
+    def templates(self) -> Path:
+        """Folder of document layouts."""
+        return self.templates_dir.resolve() if self.templates_dir else PROJECT_ROOT / "templates"
+
+    @property
+    def inbox(self) -> Path:
+        """Where mediation files arrive, one folder a source."""
+        return self.root / "inbox"
+
+    @property
+    def quarantine(self) -> Path:
+        """Where refused files are kept."""
+        return self.root / "quarantine"
+
+    @property
+    def archive(self) -> Path:
+        """Raw files by content hash."""
+        return self.root / "archive"
+
+    @property
+    def documents(self) -> Path:
+        """Issued documents by content hash, and readable links to drafts."""
+        return self.root / "documents"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's own storage."""
+        return self.root / "dagster"

@@ -1,0 +1,371 @@
+"""The contracts of the lake's tables: grain, columns with their units, partitions.
+
+Units are in the names or beside them: `_e10` is int64 in 10^-10 of the currency, `_ms` is
+milliseconds, times are UTC. Words with few values are strings, written dictionary-encoded.
+"""
+
+from dataclasses import dataclass, field
+
+import polars as pl
+
+UTC_TIME = pl.Datetime("us", "UTC")
+MONEY = pl.Decimal(38, 10)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: what one row is, its columns, and the columns that cut it into slices.
+
+    `order` is how rows of a slice are sorted, so that readers skip row groups; `about` says
+    what each column means where its name does not.
+    """
+
+    name: str
+    grain: str
+    schema: pl.Schema
+    partition_by: tuple[str, ...]
+    order: tuple[str, ...] = ()
+    about: dict[str, str] = field(default_factory=dict)
+
+
+_RECORD = {
+    "day": pl.Date,
+    "record_id": pl.Int64,
+    "service": pl.String,
+    "switch": pl.String,
+    "in_trunk": pl.String,
+    "out_trunk": pl.String,
+    "setup_time": UTC_TIME,
+    "answer_time": UTC_TIME,
+    "end_time": UTC_TIME,
+    "duration_ms": pl.Int64,
+    "answered": pl.Boolean,
+    "a_number": pl.Int64,
+    "a_length": pl.Int8,
+    "a_kind": pl.String,
+    "b_number": pl.Int64,
+    "b_length": pl.Int8,
+    "routing_number": pl.Int64,
+    "serving_network": pl.Int32,
+    "quantity": pl.Int64,
+    "event_type": pl.String,
+    "status": pl.String,
+    "call_key": pl.Int64,
+}
+
+_ABOUT_RECORD = {
+    "day": "UTC day of answer_time, or of setup_time when unanswered",
+    "record_id": "36 bits of the file's hash, 27 bits of the row in it",
+    "service": "voice, sms, data or event",
+    "in_trunk": "'switch/trunk group' on which the record came in; null: our own side",
+    "out_trunk": "'switch/trunk group' on which it went out; null: our own side",
+    "answer_time": "null when unanswered; for messages and events the event itself",
+    "duration_ms": "answered duration; 0 when unanswered",
+    "a_number": "E.164 digits as an integer; null unless a_kind is number or invalid",
+    "a_kind": "number, invalid (not 5 to 15 digits), missing, anonymous, alpha",
+    "b_number": "E.164 digits as an integer; null when the record has none (data, events)",
+    "routing_number": "LRN or other routing number as dialled-number digits, if known",
+    "serving_network": "MCC-MNC digits of the serving network, if known",
+    "quantity": "messages' segments, data bytes or event count; null for voice",
+    "status": "delivery state of a message, release cause of a call, as the source wrote it",
+    "call_key": "63-bit hash of switch and call id: equal for one event seen twice",
+}
+
+LANDED = Table(
+    "landed",
+    "one well-formed record of one mediation file, before duplicates and partials are resolved",
+    pl.Schema(
+        {
+            **_RECORD,
+            "file": pl.String,
+            "record_sequence": pl.Int64,
+            "part": pl.Int16,
+            "last_part": pl.Boolean,
+        }
+    ),
+    ("day", "file"),
+    ("record_id",),
+    {
+        **_ABOUT_RECORD,
+        "file": "SHA-256 of the file, in hex",
+        "record_sequence": "the switch's own number of the record, if it has one",
+        "part": "position of a partial record (1, 2, ...); null for a whole record",
+        "last_part": "true on the partial record that closes the call",
+    },
+)
+
+REJECTED = Table(
+    "rejected",
+    "one row of a mediation file that could not be taken in",
+    pl.Schema(
+        {
+            "day": pl.Date,
+            "file": pl.String,
+            "row": pl.Int64,
+            "reason": pl.String,
+            "field": pl.String,
+            "value": pl.String,
+            "payload": pl.String,
+        }
+    ),
+    ("day", "file"),
+    ("row",),
+    {
+        "day": "UTC day of the file's first good record, else of its arrival",
+        "reason": "BAD_TIME, BAD_NUMBER, MISSING_FIELD, NEGATIVE_DURATION, ...",
+        "payload": "the row as it stood in the file",
+    },
+)
+
+XDR = Table(
+    "xdr",
+    "one accepted usage record, merged from its partials, duplicates removed",
+    pl.Schema({**_RECORD, "parts": pl.Int16}),
+    ("day",),
+    ("record_id",),
+    {**_ABOUT_RECORD, "parts": "how many partial records were merged into this one (1: none)"},
+)
+
+DUPLICATE = Table(
+    "duplicate",
+    "one record that repeats another",
+    pl.Schema({"day": pl.Date, "record_id": pl.Int64, "repeats": pl.Int64, "level": pl.String}),
+    ("day",),
+    ("record_id",),
+    {"repeats": "record_id of the record that was kept", "level": "record or event"},
+)
+
+PARTIAL = Table(
+    "partial",
+    "one partial record and the call it became part of",
+    pl.Schema(
+        {
+            "day": pl.Date,
+            "record_id": pl.Int64,
+            "call_record_id": pl.Int64,
+            "part": pl.Int16,
+            "duration_ms": pl.Int64,
+        }
+    ),
+    ("day",),
+    ("record_id",),
+    {
+        "day": "UTC day of the merged call",
+        "call_record_id": "the xdr's record_id; the first part has its own. null: in suspense",
+    },
+)
+
+SUSPENSE = Table(
+    "suspense",
+    "one record, or one leg of it, that cannot be priced yet, with the reason",
+    pl.Schema(
+        {
+            "day": pl.Date,
+            "stage": pl.String,
+            "record_id": pl.Int64,
+            "leg": pl.String,
+            "reason": pl.String,
+            "detail": pl.String,
+            "partner": pl.String,
+            "duration_ms": pl.Int64,
+            "quantity": pl.Int64,
+            "at_risk_e10": pl.Int64,
+            "currency": pl.String,
+        }
+    ),
+    ("day", "stage"),
+    ("record_id",),
+    {
+        "stage": "xdr (a part of a call is missing) or rating",
+        "leg": "customer or supplier; null for the whole record",
+        "reason": "UNKNOWN_TRUNK, NO_AGREEMENT, NO_RATE, BLOCKED_CODE, INVALID_NUMBER, ...",
+        "at_risk_e10": "estimate by the partner's average price of the day; null: no partner",
+    },
+)
+
+RATED_LEG = Table(
+    "rated_leg",
+    "one priced leg of a record: customer leg (we are owed) or supplier leg (we owe)",
+    pl.Schema(
+        {
+            "day": pl.Date,
+            "bucket": pl.Int32,
+            "record_id": pl.Int64,
+            "leg": pl.String,
+            "service": pl.String,
+            "partner": pl.String,
+            "account": pl.String,
+            "agreement": pl.String,
+            "rate_id": pl.Int64,
+            "code": pl.Int64,
+            "destination": pl.String,
+            "band": pl.String,
+            "origin": pl.String,
+            "event_time": UTC_TIME,
+            "local_day": pl.Date,
+            "answered": pl.Boolean,
+            "duration_ms": pl.Int64,
+            "quantity": pl.Int64,
+            "billed_units": pl.Int64,
+            "rate_e10": pl.Int64,
+            "fees_e10": pl.Int64,
+            "amount_e10": pl.Int64,
+            "currency": pl.String,
+            "pricing": pl.String,
+            "plan": pl.String,
+            "rerate_request": pl.Int64,
+        }
+    ),
+    ("day", "bucket"),
+    ("partner", "destination", "record_id"),
+    {
+        "day": "the UTC slice day of the record in xdr",
+        "bucket": "hash of the partner into the configured number of buckets",
+        "agreement": "'ID@version'",
+        "rate_id": "row of table `rate`; null where no rate applies (unanswered, transit owns)",
+        "code": "the matched code's digits",
+        "event_time": "the stamp that the agreement rates by",
+        "local_day": "day of event_time in the agreement's zone: the day that a cycle counts",
+        "quantity": "measured seconds, messages, segments, bytes or events before increments",
+        "billed_units": "the same after increments",
+        "rate_e10": "price of one unit of account (minute, message, MB) incl. surcharges",
+        "fees_e10": "setup, attempt and per-call fees inside amount_e10",
+        "amount_e10": "rounded once as the agreement says; negative when reverse billed",
+        "pricing": "priced, not_chargeable (unanswered, undelivered, under grace) or "
+        "bill_and_keep (counted, free on purpose)",
+        "plan": "content hash of the rating plan",
+        "rerate_request": "the request that last priced the leg; null at first rating",
+    },
+)
+
+RATE = Table(
+    "rate",
+    "one row of a deck, at the version of its sheet that is loaded",
+    pl.Schema(
+        {
+            "deck": pl.String,
+            "rate_id": pl.Int64,
+            "sheet": pl.String,
+            "sheet_sha256": pl.String,
+            "row": pl.Int64,
+            "code": pl.Int64,
+            "destination": pl.String,
+            "origin": pl.String,
+            "band": pl.String,
+            "price_e10": pl.Int64,
+            "first_price_e10": pl.Int64,
+            "first_units": pl.Int64,
+            "next_units": pl.Int64,
+            "setup_fee_e10": pl.Int64,
+            "minimum_e10": pl.Int64,
+            "cap_e10": pl.Int64,
+            "valid_from": UTC_TIME,
+            "valid_to": UTC_TIME,
+            "status": pl.String,
+        }
+    ),
+    ("deck",),
+    ("code", "valid_from"),
+    {
+        "row": "line of the sheet, from 1 with its header",
+        "status": "open, blocked or bill_and_keep",
+        "valid_to": "exclusive; null: until further notice",
+    },
+)
+
+USAGE_DAILY = Table(
+    "usage_daily",
+    "UTC day x local day x agreement x leg x service x destination x rate x band x origin x "
+    "pricing",
+    pl.Schema(
+        {
+            "day": pl.Date,
+            "bucket": pl.Int32,
+            "local_day": pl.Date,
+            "leg": pl.String,
+            "service": pl.String,
+            "partner": pl.String,
+            "account": pl.String,
+            "agreement": pl.String,
+            "destination": pl.String,
+            "rate_e10": pl.Int64,
+            "band": pl.String,
+            "origin": pl.String,
+            "pricing": pl.String,
+            "currency": pl.String,
+            "records": pl.Int64,
+            "answered": pl.Int64,
+            "duration_ms": pl.Int64,
+            "quantity": pl.Int64,
+            "billed_units": pl.Int64,
+            "fees": MONEY,
+            "amount": MONEY,
+        }
+    ),
+    ("day", "bucket"),
+    ("partner", "destination"),
+    {"answered": "records answered or delivered", "amount": "exact sum of rounded records"},
+)
+
+CHARGE = Table(
+    "charge",
+    "one charge of a cycle: usage line, fee, tier, shortfall, rebate, share or adjustment",
+    pl.Schema(
+        {
+            "month": pl.String,
+            "bucket": pl.Int32,
+            "charge_id": pl.Int64,
+            "cycle": pl.String,
+            "partner": pl.String,
+            "agreement": pl.String,
+            "leg": pl.String,
+            "kind": pl.String,
+            "section": pl.String,
+            "service": pl.String,
+            "description": pl.String,
+            "destination": pl.String,
+            "band": pl.String,
+            "origin": pl.String,
+            "first_day": pl.Date,
+            "last_day": pl.Date,
+            "records": pl.Int64,
+            "answered": pl.Int64,
+            "quantity": pl.Decimal(38, 10),
+            "unit": pl.String,
+            "price": MONEY,
+            "exact_amount": MONEY,
+            "amount": MONEY,
+            "currency": pl.String,
+            "rule": pl.String,
+            "steps": pl.String,
+            "sources": pl.String,
+        }
+    ),
+    ("month", "bucket"),
+    ("partner", "cycle", "charge_id"),
+    {
+        "month": "'YYYY-MM' in which the cycle ends",
+        "charge_id": "63-bit hash of the charge's key, equal at every run",
+        "kind": "usage or recurring (further kinds come with further commercial models)",
+        "section": "usage, recurring, prior_period, ...: where the document shows it",
+        "exact_amount": "before the line's rounding",
+        "steps": "JSON list of sentences that derive the amount",
+        "sources": "JSON object that names what the charge was made from",
+    },
+)
+
+TABLES = {
+    table.name: table
+    for table in (
+        LANDED,
+        REJECTED,
+        XDR,
+        DUPLICATE,
+        PARTIAL,
+        SUSPENSE,
+        RATED_LEG,
+        RATE,
+        USAGE_DAILY,
+        CHARGE,
+    )
+}
