@@ -1,0 +1,429 @@
+"""From the files of a reference folder to one checked, immutable `Reference`.
+
+Pure: a mapping of paths to bytes goes in, so any past version can be loaded from its archive.
+A file with a problem is set aside and its last good version stays in force; the rest loads.
+
+Folder: carrier.yaml, calendars.yaml, sources.yaml, fixings.csv, partners/*.yaml,
+agreements/*.yaml, and the sheets that agreements name.
+"""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TypeVar
+
+import polars as pl
+from pydantic import TypeAdapter, ValidationError
+
+from billing_assets.core.errors import InputError, NotFound, Problem
+from billing_assets.core.ids import canonical_json, sha256_of
+from billing_assets.core.money import parse_decimal
+from billing_assets.lake.tables import RATE
+from billing_assets.reference.bands import band_problems
+from billing_assets.reference.decks import Breach, Deck, build_deck, local_instant, sheet_path
+from billing_assets.reference.models import (
+    Agreement,
+    Calendar,
+    Carrier,
+    Partner,
+    Source,
+    TrunkRange,
+)
+from billing_assets.reference.yamltext import Located
+
+FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class InForce:
+    """An agreement version with its validity in UTC, half-open, and its deck."""
+
+    terms: Agreement
+    start: datetime
+    end: datetime
+    deck: Deck
+    file: str
+
+
+@dataclass(frozen=True)
+class Reference:
+    """All reference data of one version: what rating, charging and invoicing are given.
+
+    `files` maps each path in force to its SHA-256; `version` is the hash of that mapping.
+    `fixings` has columns source, date, base, currency, units_per_base (text, exact).
+    """
+
+    version: str
+    files: Mapping[str, str]
+    carrier: Carrier
+    partners: Mapping[str, Partner]
+    agreements: tuple[InForce, ...]
+    calendars: Mapping[str, Calendar]
+    sources: Mapping[str, Source]
+    fixings: pl.DataFrame
+    breaches: tuple[Breach, ...] = ()
+
+    def partner(self, partner_id: str) -> Partner:
+        """The partner of an id; raises `NotFound` that lists the known ones."""
+        if partner_id not in self.partners:
+            raise NotFound(f"no partner {partner_id!r}", hint=f"known: {', '.join(self.partners)}")
+        return self.partners[partner_id]
+
+    def agreements_of(self, partner_id: str) -> list[InForce]:
+        """All agreement versions of a partner, by id and version."""
+        return [a for a in self.agreements if a.terms.partner == partner_id]
+
+    def rates(self) -> pl.DataFrame:
+        """Every deck's rows in one frame: the content of table `rate`."""
+        return pl.concat(
+            [pl.DataFrame(schema=RATE.schema), *(a.deck.rows for a in self.agreements)]
+        )
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The outcome of loading: the reference, what was refused, and the bytes in force."""
+
+    reference: Reference
+    problems: tuple[Problem, ...]
+    in_force: Mapping[str, bytes] = field(repr=False)
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """The files of a reference folder by relative path.
+
+    Raises `NotFound` when there is no such folder; hidden files are passed over.
+    """
+    if not folder.is_dir():
+        raise NotFound(
+            f"no reference folder {folder}", hint="run `icb demo` or set ICB_REFERENCE_DIR"
+        )
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(part.startswith(".") for part in path.parts)
+    }
+
+
+def load_reference(
+    files: Mapping[str, bytes], last_good: Mapping[str, bytes] | None = None
+) -> Loaded:
+    """Load a reference; files with problems give way to their last good version, or are left out.
+
+    An agreement and its sheets stand or fall together. Raises `InputError` when no usable
+    carrier.yaml remains, because then nothing can be billed.
+    """
+    in_force = dict(files)
+    found: list[Problem] = []
+    for _ in range(len(files) + 2):
+        reader = _Reader(in_force)
+        reference = reader.read()
+        if not reader.problems:
+            if reference is None:
+                raise InputError("no reference data in force", found)
+            return Loaded(reference, tuple(found), in_force)
+        found += [p for p in reader.problems if p not in found]
+        _set_aside(in_force, {p.file for p in reader.problems}, reader.units, last_good or {})
+        if "carrier.yaml" not in in_force:
+            raise InputError("cannot load the reference data", found)
+    raise InputError("cannot load the reference data", found)
+
+
+def _set_aside(
+    in_force: dict[str, bytes],
+    bad: Iterable[str],
+    units: Mapping[str, Sequence[str]],
+    last_good: Mapping[str, bytes],
+) -> None:
+    """Put the last good version in place of each refused unit, or leave the unit out.
+
+    A unit is an agreement with its sheets, or any other file alone.
+    """
+    refused = set(bad)
+    together = [{agreement, *sheets} for agreement, sheets in units.items()]
+    groups = [group for group in together if group & refused]
+    groups += [{path} for path in refused.difference(*together)]
+    for group in groups:
+        unchanged = all(in_force.get(path) == last_good.get(path) for path in group)
+        for path in group:
+            if unchanged or path not in last_good:
+                in_force.pop(path, None)
+            else:
+                in_force[path] = last_good[path]
+
+
+class _Reader:
+    """One pass over the files: forms, cross-references, decks; problems are collected."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self.files = files
+        self.problems: list[Problem] = []
+        self.units: dict[str, list[str]] = {}
+
+    def read(self) -> Reference | None:
+        carrier = self._form("carrier.yaml", Carrier)
+        calendars = self._form("calendars.yaml", dict[str, Calendar], {}) or {}
+        sources = self._form("sources.yaml", list[Source], []) or []
+        partners = self._partners()
+        agreements = self._agreements(partners, calendars)
+        fixings = self._fixings()
+        if carrier is None or self.problems:
+            return None
+        hashes = {path: sha256_of(content) for path, content in sorted(self.files.items())}
+        return Reference(
+            version=sha256_of(canonical_json(hashes)),
+            files=hashes,
+            carrier=carrier,
+            partners=partners,
+            agreements=tuple(agreements),
+            calendars=calendars,
+            sources={source.source: source for source in sources},
+            fixings=fixings,
+            breaches=tuple(b for a in agreements for b in a.deck.breaches),
+        )
+
+    def _located(self, path: str) -> Located | None:
+        try:
+            return Located(self.files[path], path)
+        except InputError as error:
+            self.problems += error.problems
+            return None
+
+    def _form(self, path: str, form: type[T], default: T | None = None) -> T | None:
+        """Read one file into a form; None (or the default) when it is absent or refused."""
+        if path not in self.files:
+            if default is None:
+                self.problems.append(Problem("is missing from the reference folder", path))
+            return default
+        located = self._located(path)
+        return self._validated(located, form) if located else None
+
+    def _validated(self, located: Located, form: type[T]) -> T | None:
+        try:
+            return TypeAdapter(form).validate_python(located.value)
+        except ValidationError as error:
+            for one in error.errors():
+                at = tuple(part for part in one["loc"] if part != "constrained-str")
+                value = one.get("input")
+                self.problems.append(
+                    Problem(
+                        one["msg"].removeprefix("Value error, "),
+                        located.file,
+                        located.line(at),
+                        ".".join(str(part) for part in at),
+                        "" if isinstance(value, dict | list) else str(value),
+                    )
+                )
+            return None
+
+    def _partners(self) -> dict[str, Partner]:
+        partners: dict[str, Partner] = {}
+        trunks: dict[tuple[str, str], list[tuple[datetime, datetime, str]]] = {}
+        for path in self._paths("partners/"):
+            partner = self._form(path, Partner)
+            if partner is None:
+                continue
+            if partner.partner in partners:
+                self.problems.append(
+                    Problem("is defined by two files", path, None, "partner", partner.partner)
+                )
+                continue
+            partners[partner.partner] = partner
+            for account in partner.accounts:
+                for trunk in account.trunks:
+                    self._claim(
+                        trunks, trunk, f"{partner.partner}/{account.account}", partner, path
+                    )
+        return dict(sorted(partners.items()))
+
+    def _claim(
+        self,
+        trunks: dict[tuple[str, str], list[tuple[datetime, datetime, str]]],
+        trunk: TrunkRange,
+        owner: str,
+        partner: Partner,
+        path: str,
+    ) -> None:
+        """Refuse a trunk that two accounts claim for the same direction and time."""
+        start, end = trunk_validity(trunk, partner.zone)
+        for direction in ("in", "out") if trunk.direction == "both" else (trunk.direction,):
+            claims = trunks.setdefault((trunk.trunk, direction), [])
+            for other_start, other_end, other in claims:
+                if start < other_end and other_start < end and other != owner:
+                    self.problems.append(
+                        Problem(
+                            f"is mapped to {other} at the same time",
+                            path,
+                            None,
+                            "trunk",
+                            trunk.trunk,
+                        )
+                    )
+            claims.append((start, end, owner))
+
+    def _agreements(
+        self, partners: Mapping[str, Partner], calendars: Mapping[str, Calendar]
+    ) -> list[InForce]:
+        read: list[tuple[Agreement, Located]] = []
+        for path in self._paths("agreements/"):
+            located = self._located(path)
+            terms = self._validated(located, Agreement) if located else None
+            if terms is None or located is None:
+                continue
+            self.units[path] = [sheet_path(path, sheet.file) for sheet in terms.sheets]
+            if self._agreement_fits(terms, located, partners, calendars):
+                read.append((terms, located))
+        read.sort(key=lambda item: (item[0].agreement, item[0].version))
+        in_force: list[InForce] = []
+        for index, (terms, located) in enumerate(read):
+            following = read[index + 1][0] if index + 1 < len(read) else None
+            start = local_instant(terms.valid_from, terms.zone)
+            end = local_instant(terms.valid_to, terms.zone) if terms.valid_to else FAR_FUTURE
+            if following and following.agreement == terms.agreement:
+                if following.version == terms.version:
+                    self.problems.append(
+                        Problem(
+                            "version stands in two files",
+                            located.file,
+                            None,
+                            "agreement",
+                            terms.key,
+                        )
+                    )
+                end = min(end, local_instant(following.valid_from, following.zone))
+            if end <= start:
+                self.problems.append(
+                    Problem("ends before it begins", located.file, None, "agreement", terms.key)
+                )
+                continue
+            deck, problems = build_deck(terms, located, self.files)
+            self.problems += problems
+            if deck is not None:
+                in_force.append(InForce(terms, start, end, deck, located.file))
+        self._refuse_overlaps(in_force)
+        return in_force
+
+    def _agreement_fits(
+        self,
+        terms: Agreement,
+        located: Located,
+        partners: Mapping[str, Partner],
+        calendars: Mapping[str, Calendar],
+    ) -> bool:
+        before = len(self.problems)
+        partner = partners.get(terms.partner)
+        if partner is None:
+            self.problems.append(
+                Problem(
+                    "names a partner that is not in partners/",
+                    located.file,
+                    located.line(("partner",)),
+                    "partner",
+                    terms.partner,
+                )
+            )
+        else:
+            known = {account.account for account in partner.accounts}
+            for account in terms.accounts:
+                if account not in known:
+                    self.problems.append(
+                        Problem(
+                            f"is not an account of {terms.partner}",
+                            located.file,
+                            located.line(("accounts",)),
+                            "accounts",
+                            account,
+                        )
+                    )
+        if terms.bands:
+            line = located.line(("bands",))
+            if terms.bands.calendar and terms.bands.calendar not in calendars:
+                self.problems.append(
+                    Problem(
+                        "is not in calendars.yaml",
+                        located.file,
+                        line,
+                        "calendar",
+                        terms.bands.calendar,
+                    )
+                )
+            else:
+                calendar = calendars.get(terms.bands.calendar or "", Calendar())
+                for message in band_problems(terms.bands, calendar):
+                    self.problems.append(Problem(message, located.file, line, "bands"))
+        return len(self.problems) == before
+
+    def _refuse_overlaps(self, agreements: Sequence[InForce]) -> None:
+        """Two agreements may not price the same account, leg and service at one time."""
+        claims: dict[tuple[str, str, str, str], list[InForce]] = {}
+        for one in agreements:
+            for account in one.terms.accounts:
+                key = (one.terms.partner, account, one.terms.leg, one.terms.service)
+                for other in claims.setdefault(key, []):
+                    if one.start < other.end and other.start < one.end:
+                        self.problems.append(
+                            Problem(
+                                f"overlaps {other.terms.key} of {other.file} for {account}, "
+                                f"{one.terms.leg} leg, {one.terms.service}",
+                                one.file,
+                                None,
+                                "agreement",
+                                one.terms.key,
+                            )
+                        )
+                claims[key].append(one)
+
+    def _fixings(self) -> pl.DataFrame:
+        """fixings.csv as text columns; each date, currency pair and source at most once."""
+        columns = ["source", "date", "base", "currency", "units_per_base"]
+        empty = pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+        path = "fixings.csv"
+        if path not in self.files:
+            return empty
+        try:
+            frame = pl.read_csv(io.BytesIO(self.files[path]), infer_schema=False)
+        except pl.exceptions.PolarsError as error:
+            self.problems.append(Problem(f"is not a CSV file: {error}", path))
+            return empty
+        if frame.columns != columns:
+            self.problems.append(
+                Problem(
+                    f"must have the columns {', '.join(columns)}",
+                    path,
+                    1,
+                    "header",
+                    ",".join(frame.columns),
+                )
+            )
+            return empty
+        for row, (_, day, _, _, units) in enumerate(frame.iter_rows(), start=2):
+            try:
+                date.fromisoformat(day or "")
+            except ValueError:
+                self.problems.append(Problem("is not a date", path, row, "date", str(day)))
+            try:
+                positive = parse_decimal(units or "") > Decimal(0)
+            except ValueError:
+                positive = False
+            if not positive:
+                self.problems.append(
+                    Problem("is not a positive decimal", path, row, "units_per_base", str(units))
+                )
+        for row, duplicate in enumerate(frame.select(columns[:4]).is_duplicated(), start=2):
+            if duplicate:
+                self.problems.append(Problem("fixing stands twice", path, row))
+        return frame
+
+    def _paths(self, prefix: str) -> list[str]:
+        return [p for p in sorted(self.files) if p.startswith(prefix) and p.endswith(".yaml")]
+
+
+def trunk_validity(trunk: TrunkRange, zone: str) -> tuple[datetime, datetime]:
+    """The UTC validity of a trunk mapping, half-open; local dates are of the partner's zone."""
+    end = local_instant(trunk.valid_to, zone) if trunk.valid_to else FAR_FUTURE
+    return local_instant(trunk.valid_from, zone), end

@@ -1,0 +1,522 @@
+"""The form of the reference files: what a partner, an agreement and a calendar may say.
+
+Each class is one mapping of a YAML file; an unknown field, a float and a wrong unit are refused.
+Terms follow the order in which a price is made (catalogue 2.2 and 2.3). Times without an offset
+are local to the zone beside them; windows are half-open.
+"""
+
+from datetime import date, datetime, time
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from iso4217 import Currency
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+
+from billing_assets.core.money import Rounding, parse_decimal, to_e10
+
+
+def _no_float(value: object) -> object:
+    """Take decimals from their written text only: a binary float has already lost digits."""
+    if isinstance(value, bool | float):
+        raise ValueError("is not a decimal; write it as text or in plain decimal notation")
+    if isinstance(value, str):
+        return parse_decimal(value)
+    return value
+
+
+def _exact(value: Decimal) -> Decimal:
+    to_e10(value)
+    return value
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError("is not an IANA time zone") from error
+    return value
+
+
+def _currency(value: str) -> str:
+    try:
+        known = Currency(value).exponent is not None
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError("is not an ISO 4217 currency with a minor unit")
+    return value
+
+
+def _codes(value: object) -> object:
+    """Accept one code or a list of them, as text or as whole numbers."""
+    items = value if isinstance(value, list) else [value]
+    return [
+        str(item) if isinstance(item, int) and not isinstance(item, bool) else item
+        for item in items
+    ]
+
+
+DecimalText = Annotated[Decimal, BeforeValidator(_no_float), AfterValidator(_exact)]
+Price = Annotated[DecimalText, Field(ge=0, le=Decimal("10000000"))]
+Zone = Annotated[str, AfterValidator(_zone)]
+CurrencyCode = Annotated[str, AfterValidator(_currency)]
+Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+Code = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,14}$")]
+Codes = Annotated[list[Code], BeforeValidator(_codes)]
+Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Trunk = Annotated[str, StringConstraints(pattern=r"^[^/\s]+/[^\s]+$")]
+
+
+class Form(BaseModel):
+    """A mapping of a reference file: closed and immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Leg(StrEnum):
+    """Which side of a record an agreement prices."""
+
+    CUSTOMER = "customer"
+    SUPPLIER = "supplier"
+
+
+class Service(StrEnum):
+    """Kinds of usage."""
+
+    VOICE = "voice"
+    SMS = "sms"
+    DATA = "data"
+    EVENT = "event"
+
+
+class Address(Form):
+    """A postal address."""
+
+    street: Name
+    city: Name
+    postcode: str = ""
+    region: str = ""
+    country: Country
+
+
+class Bank(Form):
+    """Where payments go."""
+
+    beneficiary: Name
+    iban: str = ""
+    account: str = ""
+    bic: str
+    bank: str = ""
+
+
+class Tax(Form):
+    """A partner's tax position towards us.
+
+    `category` is the EN 16931 code: S standard, AE reverse charge, O outside scope, E exempt,
+    G export; `rate` is a fraction (0.23).
+    """
+
+    category: Literal["S", "AE", "O", "E", "G", "Z"]
+    rate: Annotated[DecimalText, Field(ge=0, le=1)] = Decimal(0)
+    vat_id: str = ""
+    registration: str = ""
+    reason: str = ""
+
+
+class Cadence(StrEnum):
+    """How often a cycle closes."""
+
+    MONTHLY = "monthly"
+    WEEKLY = "weekly"
+    SEMI_MONTHLY = "semi-monthly"
+    AD_HOC = "ad-hoc"
+
+
+class TrunkRange(Form):
+    """A trunk group that carries an account's traffic, with the dates of the mapping.
+
+    `trunk` is 'switch/trunk group'; `direction` is seen from us: `in` carries records that the
+    partner sends us (customer leg), `out` those we send (supplier leg).
+    """
+
+    trunk: Trunk
+    direction: Literal["in", "out", "both"] = "both"
+    valid_from: date | datetime = Field(default=date(1970, 1, 1), alias="from")
+    valid_to: date | datetime | None = Field(default=None, alias="to")
+
+
+class Account(Form):
+    """A commercial account of a partner."""
+
+    account: Identifier
+    title: str = ""
+    trunks: tuple[TrunkRange, ...] = ()
+
+
+class DocumentSettings(Form):
+    """How a partner's documents look and travel."""
+
+    language: str = "en"
+    xml: Literal["ubl", "peppol-bis-3", "peppol-self-billing-3", "ubl-schema-only"] = "ubl"
+    template: Identifier = "default"
+    buyer_reference: str = ""
+    purchase_order: str = ""
+    endpoint_scheme: str = ""
+    endpoint_id: str = ""
+    emails: tuple[str, ...] = ()
+
+
+class Partner(Form):
+    """One carrier that we bill, or that bills us."""
+
+    partner: Identifier
+    name: Name
+    country: Country
+    address: Address
+    currency: CurrencyCode
+    zone: Zone
+    roles: tuple[Literal["customer", "supplier"], ...]
+    cadence: Cadence = Cadence.MONTHLY
+    terms_days: Annotated[int, Field(ge=0, le=365)] = 30
+    tax: Tax
+    bank: Bank | None = None
+    document: DocumentSettings = DocumentSettings()
+    accounts: tuple[Account, ...]
+
+
+class Series(Form):
+    """A series of document numbers of a legal entity: 'FT 2026/000001'."""
+
+    series: Identifier
+    document: Literal["invoice", "credit_note", "debit_note", "self_billed"]
+    pattern: str = "{series} {year}/{number:06d}"
+
+
+class Carrier(Form):
+    """Our own legal entity: the seller on invoices, the buyer on self-billed ones."""
+
+    entity: Identifier
+    name: Name
+    country: Country
+    address: Address
+    currency: CurrencyCode
+    zone: Zone
+    vat_id: str
+    registration: str = ""
+    vat_rate: Annotated[DecimalText, Field(ge=0, le=1)]
+    bank: tuple[Bank, ...]
+    contact_email: str
+    endpoint_scheme: str = ""
+    endpoint_id: str = ""
+    series: tuple[Series, ...]
+    own_trunks: tuple[Trunk, ...] = ()
+    fixing_source: str = ""
+
+
+class Calendar(Form):
+    """Weekend days and holidays by which bands and terms are counted."""
+
+    weekend: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = ("sat", "sun")
+    holidays: tuple[date, ...] = ()
+
+
+class DurationRule(Form):
+    """How stamps become whole seconds (catalogue 0.4, A13)."""
+
+    start: Literal["setup", "answer"] = Field(default="answer", alias="from")
+    rounding: Literal["up", "half_up", "floor", "floor_stamps"] = "up"
+
+
+def _increments(value: object) -> object:
+    """Read '60/1': the first block, then steps counted from its end, in seconds or units."""
+    if isinstance(value, str):
+        first, slash, following = value.partition("/")
+        if not slash or not first.strip().isdigit() or not following.strip().isdigit():
+            raise ValueError("is not of the form first/next, such as 60/1")
+        return {"first": int(first), "next": int(following)}
+    return value
+
+
+class Increments(Form):
+    """Billing steps a/b: the first block a, then b counted from the end of a."""
+
+    first: Annotated[int, Field(ge=1, le=86_400_000)]
+    next: Annotated[int, Field(ge=1, le=86_400_000)]
+
+    def __str__(self) -> str:
+        return f"{self.first}/{self.next}"
+
+
+IncrementsText = Annotated[Increments, BeforeValidator(_increments)]
+
+
+class Grace(Form):
+    """Seconds that cost nothing: a `threshold` frees short calls, a `deduction` every call."""
+
+    seconds: Annotated[int, Field(ge=1, le=86400)]
+    mode: Literal["threshold", "deduction"]
+
+
+class RoundingTerm(Form):
+    """One rounding of an agreement; `decimals` None means the currency's minor unit."""
+
+    decimals: Annotated[int, Field(ge=0, le=10)] | None = None
+    method: Rounding = Rounding.HALF_UP
+
+
+class RoundingTerms(Form):
+    """The agreement's roundings of a record's amount and of a document line."""
+
+    record: RoundingTerm = RoundingTerm(decimals=6)
+    line: RoundingTerm = RoundingTerm()
+
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+DayToken = Literal[
+    "mon", "tue", "wed", "thu", "fri", "sat", "sun", "weekday", "weekend", "holiday", "every"
+]
+
+
+def _clock(value: object) -> object:
+    """Read 'HH:MM[:SS]' as seconds of the day; '24:00' is its end."""
+    if isinstance(value, str):
+        if value in ("24:00", "24:00:00"):
+            return 86400
+        try:
+            moment = time.fromisoformat(value)
+        except ValueError as error:
+            raise ValueError("is not a time of day such as 08:00") from error
+        if moment.microsecond or moment.tzinfo:
+            raise ValueError("is not a time of day in whole seconds")
+        return moment.hour * 3600 + moment.minute * 60 + moment.second
+    return value
+
+
+Clock = Annotated[int, BeforeValidator(_clock), Field(ge=0, le=86400)]
+
+
+class BandWindow(Form):
+    """Local days and hours in which a band holds; past midnight when `to` is not after `from`.
+
+    A window past midnight belongs to the day on which it begins. On a holiday of the calendar
+    only windows that name `holiday` or `every` hold, if any window names `holiday`.
+    """
+
+    band: Name
+    days: tuple[DayToken, ...] = ("every",)
+    start: Clock = Field(default=0, alias="from")
+    end: Clock = Field(default=86400, alias="to")
+
+
+class Bands(Form):
+    """Time bands of an agreement, in its zone (catalogue C01 to C05).
+
+    `crossing` prices a call whole by the band at its start, or splits it: each increment by the
+    band in which the increment begins. `otherwise` is the band of all remaining time; without
+    it the windows must cover the week.
+    """
+
+    crossing: Literal["start", "split"] = "start"
+    calendar: Identifier | None = None
+    windows: tuple[BandWindow, ...]
+    otherwise: Name | None = None
+
+
+class OriginClass(Form):
+    """A class of A-numbers that carries money: a list of codes, or a state of the number.
+
+    `surcharge` is added to the rate a unit, `surcharge_per_call` once a call. A class may
+    instead have rates of its own (the deck's `origin` column), which replace.
+    """
+
+    origin: Name
+    codes: Codes = []
+    kinds: tuple[Literal["invalid", "missing", "anonymous", "alpha"], ...] = ()
+    surcharge: Price = Decimal(0)
+    surcharge_per_call: Price = Decimal(0)
+
+
+class Origins(Form):
+    """Origin classes; the longest code wins, `otherwise` names all other numbers.
+
+    A number of fewer than 5 or more than 15 digits, or of no assigned country, is `invalid`.
+    """
+
+    classes: tuple[OriginClass, ...]
+    otherwise: Name = "OTHER"
+
+
+class Jurisdiction(Form):
+    """Inter-, intra- and indeterminate state traffic (G06).
+
+    `states` maps a state to its codes (1 and the area code). A pair in one state is INTRA, in
+    two states INTER, with an unknown side INDETERMINATE; the deck's `origin` column carries
+    these words.
+    """
+
+    states: dict[str, Codes]
+
+
+class Surcharge(Form):
+    """A price added for some called codes (longest code wins), by unit and by call."""
+
+    surcharge: Name
+    codes: Codes
+    per_unit: Price = Decimal(0)
+    per_call: Price = Decimal(0)
+
+
+class RateRow(Form):
+    """A price for some codes from a local time on; missing terms come from the agreement.
+
+    `price` is by minute, message, segment, MB or event as `unit` says; `first_price` is the
+    price by unit of the first block. A `blocked` row stops the match without a price.
+    """
+
+    codes: Annotated[list[Name], BeforeValidator(_codes), Field(alias="code")]
+    destination: str = ""
+    price: Price | None = Field(default=None, alias="rate")
+    first_price: Price | None = Field(default=None, alias="first_rate")
+    increments: IncrementsText | None = None
+    setup_fee: Price | None = None
+    minimum: Price | None = None
+    cap: Price | None = None
+    band: str = ""
+    origin: str = ""
+    valid_from: date | datetime | None = Field(default=None, alias="from")
+    valid_to: date | datetime | None = Field(default=None, alias="to")
+    status: Literal["open", "blocked", "bill_and_keep"] = "open"
+
+
+class Sheet(Form):
+    """A rate sheet beside the agreement: CSV or XLSX with a header of RateRow's field names.
+
+    `received` starts the notice period; `columns` maps our names to the sheet's own.
+    """
+
+    file: Name
+    received: date | None = None
+    columns: dict[str, str] = {}
+
+
+class Notice(Form):
+    """Days of notice that a rate increase needs; an earlier date is moved (RS4, B09)."""
+
+    increase_days: Annotated[int, Field(ge=0, le=365)] = 0
+
+
+class Recurring(Form):
+    """A fee by month for some quantity; the first and last month by actual days (I01, I02)."""
+
+    fee: Identifier
+    title: Name
+    price: Price
+    quantity: Annotated[DecimalText, Field(gt=0)] = Decimal(1)
+    valid_from: date = Field(alias="from")
+    valid_to: date | None = Field(default=None, alias="to")
+
+
+class Agreement(Form):
+    """What one partner and we agreed for one service and one side, in one version.
+
+    `unit` is what a price is for: minute (voice); message or segment (sms); kb or mb (data,
+    1000 or 1024 by `unit_base`); event. Increments count seconds, messages, bytes or events.
+    `match` says which number picks the rate. `reverse` turns the sign (toll-free, premium).
+    Dates without a time begin at local midnight.
+    """
+
+    agreement: Identifier
+    version: Annotated[int, Field(ge=1)] = 1
+    title: str = ""
+    partner: Identifier
+    leg: Leg
+    service: Service = Service.VOICE
+    accounts: Annotated[tuple[Identifier, ...], Field(min_length=1)]
+    stream: Identifier = "usage"
+    contract_reference: str = ""
+    valid_from: date | datetime = Field(alias="from")
+    valid_to: date | datetime | None = Field(default=None, alias="to")
+    zone: Zone
+    currency: CurrencyCode
+    event_time: Literal["setup", "answer", "end"] = "answer"
+    duration: DurationRule = DurationRule()
+    match: Literal["dialled", "routing_number", "serving_network", "event_type"] = "dialled"
+    unit: Literal["minute", "message", "segment", "kb", "mb", "event"] | None = None
+    unit_base: Literal[1000, 1024] = 1024
+    charge_on: Literal["submit", "delivery"] = "delivery"
+    delivered: tuple[str, ...] = ("DELIVRD",)
+    increments: IncrementsText = Increments(first=1, next=1)
+    minimum_duration: Annotated[int, Field(ge=0, le=86400)] = 0
+    grace: Grace | None = None
+    charge_zero_duration: bool = False
+    setup_fee: Price = Decimal(0)
+    attempt_fee: Price = Decimal(0)
+    minimum: Price = Decimal(0)
+    cap: Price | None = None
+    reverse: bool = False
+    bill_and_keep: bool = False
+    rounding: RoundingTerms = RoundingTerms()
+    bands: Bands | None = None
+    origins: Origins | None = None
+    jurisdiction: Jurisdiction | None = None
+    surcharges: tuple[Surcharge, ...] = ()
+    notice: Notice = Notice()
+    rates: tuple[RateRow, ...] = ()
+    sheets: tuple[Sheet, ...] = ()
+    recurring: tuple[Recurring, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """'ID@version', as rated legs carry it."""
+        return f"{self.agreement}@{self.version}"
+
+    @property
+    def priced_unit(self) -> str:
+        """The unit that a price is for, with the service's default."""
+        defaults = {"voice": "minute", "sms": "segment", "data": "mb", "event": "event"}
+        return self.unit or defaults[self.service]
+
+    @model_validator(mode="after")
+    def _units_fit_the_service(self) -> "Agreement":
+        allowed = {
+            Service.VOICE: {"minute"},
+            Service.SMS: {"message", "segment"},
+            Service.DATA: {"kb", "mb"},
+            Service.EVENT: {"event"},
+        }
+        if self.priced_unit not in allowed[self.service]:
+            raise ValueError(f"unit {self.priced_unit} does not fit service {self.service}")
+        if self.origins and self.jurisdiction:
+            raise ValueError("origins and jurisdiction exclude each other")
+        return self
+
+
+class Source(Form):
+    """Where mediation files come from, and how their rows are read.
+
+    Files of a source lie in the inbox folder of its name. `pattern` is a regular expression of
+    the file name with a named group `sequence`; sequences run from 1 to `sequence_wrap`. Local
+    stamps are in `zone`; national numbers (leading 0) belong to `country_code`; `prefixes` are
+    technical prefixes stripped by trunk ('switch/trunk group'). `options` are the preset's own.
+    """
+
+    source: Identifier
+    preset: Identifier
+    switch: Identifier
+    zone: Zone = "UTC"
+    pattern: str = r".*?(?P<sequence>[0-9]+)\.[a-z.]+$"
+    sequence_wrap: Annotated[int, Field(ge=1)] = 999_999
+    country_code: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,2}$")] | None = None
+    prefixes: dict[Trunk, str] = {}
+    options: dict[str, str | int | bool | list[str]] = {}
