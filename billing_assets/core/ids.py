@@ -66,3 +66,8 @@ def stable_id(*parts: str) -> int:
     """A 63-bit identifier of some text parts, equal wherever it is computed."""
     digest = hashlib.sha256("\x1f".join(parts).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def event_code(name: str) -> int:
+    """A 15-digit code that stands for an event type, so that events are priced by code too."""
+    return 10**14 + stable_id("event", name) % (9 * 10**14)

@@ -9,6 +9,7 @@ from decimal import Decimal, InvalidOperation, localcontext
 from enum import StrEnum
 from fractions import Fraction
 
+import polars as pl
 from iso4217 import Currency
 
 SCALE = 10
@@ -76,6 +77,11 @@ def to_e10(value: Decimal) -> int:
 def from_e10(units: int) -> Decimal:
     """Return an integer of 10^-10 units as a decimal with ten places."""
     return Decimal(units).scaleb(-SCALE)
+
+
+def decimal_of_e10(units: pl.Expr) -> pl.Expr:
+    """A column of integers of 10^-10 units as exact Decimal(38, 10)."""
+    return units.cast(pl.Int128).cast(pl.Decimal(38, 0)) * pl.lit(Decimal(1).scaleb(-SCALE))
 
 
 def parse_decimal(text: str) -> Decimal:

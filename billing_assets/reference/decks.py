@@ -16,7 +16,7 @@ import openpyxl
 import polars as pl
 
 from billing_assets.core.errors import Problem
-from billing_assets.core.ids import ROW_BITS, sha256_of, stable_id
+from billing_assets.core.ids import ROW_BITS, event_code, sha256_of, stable_id
 from billing_assets.core.money import E10, to_e10
 from billing_assets.core.periods import midnight_utc
 from billing_assets.lake.tables import RATE, UTC_TIME
@@ -335,10 +335,13 @@ def _e10(column: str) -> pl.Expr:
 
 def _typed(agreement: Agreement, rows: pl.DataFrame, problems: list[Problem]) -> pl.DataFrame:
     """Check every cell and turn text into codes, scaled prices, increments and UTC instants."""
+    by_event = agreement.match == "event_type"
+    pattern = r"^[A-Za-z0-9_.]+$" if by_event else r"^[1-9]\d{0,14}$"
+    form = "an event type" if by_event else "a code of 1 to 15 digits without leading zero"
     _report(
-        rows.filter(~pl.col("code").str.contains(r"^[1-9]\d{0,14}$").fill_null(False)),
+        rows.filter(~pl.col("code").str.contains(pattern).fill_null(False)),
         "code",
-        "is not a code of 1 to 15 digits without leading zero",
+        f"is not {form}",
         problems,
     )
     for name in _PRICES:
@@ -393,6 +396,11 @@ def _typed(agreement: Agreement, rows: pl.DataFrame, problems: list[Problem]) ->
     def instant(name: str) -> pl.Expr:
         return pl.col(name).replace_strict(stamps, default=None, return_dtype=UTC_TIME)
 
+    if by_event:
+        rows = rows.with_columns(
+            pl.col("destination").fill_null(pl.col("code")),
+            pl.col("code").replace_strict({n: str(event_code(n)) for n in rows["code"].unique()}),
+        )
     typed = rows.select(
         "sheet",
         "sheet_sha256",

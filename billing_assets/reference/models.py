@@ -322,12 +322,9 @@ class BandWindow(Form):
 class Bands(Form):
     """Time bands of an agreement, in its zone (catalogue C01 to C05).
 
-    `crossing` prices a call whole by the band at its start, or splits it: each increment by the
-    band in which the increment begins. `otherwise` is the band of all remaining time; without
-    it the windows must cover the week.
+    `otherwise` is the band of all remaining time; without it the windows must cover the week.
     """
 
-    crossing: Literal["start", "split"] = "start"
     calendar: Identifier | None = None
     windows: tuple[BandWindow, ...]
     otherwise: Name | None = None
@@ -433,7 +430,9 @@ class Agreement(Form):
     `unit` is what a price is for: minute (voice); message or segment (sms); kb or mb (data,
     1000 or 1024 by `unit_base`); event. Increments count seconds, messages, bytes or events.
     `match` says which number picks the rate. `reverse` turns the sign (toll-free, premium).
-    Dates without a time begin at local midnight.
+    `crossing` prices a call over a band or rate change whole at its start, or splits it: each
+    increment at the price that holds when the increment begins. Dates without a time begin at
+    local midnight.
     """
 
     agreement: Identifier
@@ -468,6 +467,7 @@ class Agreement(Form):
     bill_and_keep: bool = False
     rounding: RoundingTerms = RoundingTerms()
     bands: Bands | None = None
+    crossing: Literal["start", "split"] = "start"
     origins: Origins | None = None
     jurisdiction: Jurisdiction | None = None
     surcharges: tuple[Surcharge, ...] = ()
@@ -497,6 +497,10 @@ class Agreement(Form):
         }
         if self.priced_unit not in allowed[self.service]:
             raise ValueError(f"unit {self.priced_unit} does not fit service {self.service}")
+        if self.match == "event_type" and self.sheets:
+            raise ValueError("event types are priced by rates in the agreement, not by sheets")
+        if self.crossing == "split" and self.service is not Service.VOICE:
+            raise ValueError("crossing: split is for voice")
         if self.origins and self.jurisdiction:
             raise ValueError("origins and jurisdiction exclude each other")
         return self

@@ -1,0 +1,141 @@
+"""Longest match as direct lookup: every number has one code id among all codes of a plan.
+
+The first level is indexed by a number's first seven digits (shorter numbers stand behind, by
+their own value), each further level by two more digits. A cell holds a code id, or points to a
+block of the next level where longer codes begin. No search, no join, no string.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+HEAD = 7
+STEP = 2
+BLOCK = 111
+"""Cells of a block: 100 for two further digits, 10 for one, 1 for a number that ends before."""
+
+NO_CODE = 0
+_POWERS = 10 ** np.arange(16, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class CodeIndex:
+    """Codes of a plan by id, and the tables that find the longest one of a number.
+
+    `codes[id]` is the code's digits as int64 (id 0: no code); `parents[id]` the id of the next
+    shorter code that is its prefix; `levels[0]` has 11 million int32 cells, the others blocks.
+    A negative cell -(b+1) points to block b of the next level.
+    """
+
+    codes: np.ndarray
+    parents: np.ndarray
+    lengths: np.ndarray
+    levels: tuple[np.ndarray, ...]
+
+    def ids_of(self, codes: np.ndarray) -> np.ndarray:
+        """Ids of codes that the index knows."""
+        order = np.argsort(self.codes, kind="stable")
+        return order[np.searchsorted(self.codes, codes, sorter=order)]
+
+    def lookup(self, number: pl.Expr, length: pl.Expr) -> pl.Expr:
+        """Code id (Int32) of a column of numbers (Int64) with their lengths (digits).
+
+        Null numbers stay null; a number without any code has id 0.
+        """
+        power = pl.lit(pl.Series(_POWERS))
+
+        def digits(first: int) -> pl.Expr:
+            """The first `first` digits of a number of at least that length."""
+            return number // power.gather((length.cast(pl.Int32) - first).clip(0, 15))
+
+        head = pl.when(length >= HEAD).then(digits(HEAD)).otherwise(number + 10**HEAD)
+        cell = _gather(self.levels[0], head)
+        for depth, table in enumerate(self.levels[1:]):
+            known = HEAD + STEP * depth
+            place = (
+                pl.when(length >= known + 2)
+                .then(digits(known + 2) % 100)
+                .when(length == known + 1)
+                .then(100 + number % 10)
+                .otherwise(110)
+            )
+            below = _gather(
+                table, pl.when(cell < 0).then((-cell - 1).cast(pl.Int64) * BLOCK + place)
+            )
+            cell = pl.coalesce(below, cell)
+        return cell
+
+
+def _gather(table: np.ndarray, index: pl.Expr) -> pl.Expr:
+    return pl.lit(pl.Series(table)).gather(index)
+
+
+def build_code_index(codes: Iterable[np.ndarray]) -> CodeIndex:
+    """Index the union of some arrays of codes (int64 digits, 1 to 15 of them, no leading zero)."""
+    arrays = [np.asarray(part, np.int64) for part in codes]
+    union = np.unique(np.concatenate([np.empty(0, np.int64), *arrays]))
+    lengths = np.searchsorted(_POWERS, union, side="right").astype(np.int8)
+    order = np.argsort(lengths, kind="stable")
+    ids = np.concatenate([[0], union[order]]).astype(np.int64)
+    sizes = np.concatenate([[0], lengths[order]]).astype(np.int8)
+    return CodeIndex(ids, _parents(ids, sizes), sizes, _levels(ids, sizes))
+
+
+def _parents(codes: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """For each code the id of the longest shorter code that is its prefix (0: none)."""
+    parents = np.zeros(len(codes), np.int32)
+    for shorter in range(1, 15):
+        of_length = np.flatnonzero(lengths == shorter)
+        if not len(of_length):
+            continue
+        longer = np.flatnonzero(lengths > shorter)
+        heads = codes[longer] // _POWERS[lengths[longer] - shorter]
+        at = np.searchsorted(codes[of_length], heads)
+        at[at == len(of_length)] = 0
+        hit = codes[of_length[at]] == heads
+        parents[longer[hit]] = of_length[at[hit]]
+    return parents
+
+
+def _paint(cells: np.ndarray, starts: np.ndarray, width: int, ids: np.ndarray) -> None:
+    """Write each id into `width` cells from its start."""
+    cells[(starts[:, None] + np.arange(width)).ravel()] = np.repeat(ids, width)
+
+
+def _levels(codes: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, ...]:
+    first = np.zeros(10**HEAD + 10 ** (HEAD - 1), np.int32)
+    for length in range(1, HEAD + 1):
+        ids = np.flatnonzero(lengths == length).astype(np.int32)
+        _paint(first, codes[ids] * _POWERS[HEAD - length], int(_POWERS[HEAD - length]), ids)
+        for short in range(length, HEAD):
+            width = int(_POWERS[short - length])
+            _paint(first, 10**HEAD + codes[ids] * width, width, ids)
+    tables = [first]
+    while (lengths > HEAD + STEP * (len(tables) - 1)).any():
+        tables.append(_next_level(tables, codes, lengths))
+    return tuple(tables)
+
+
+def _next_level(tables: list[np.ndarray], codes: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The blocks of the next two digits; points the cells of the level above at them."""
+    base = HEAD + STEP * (len(tables) - 1)
+    longer = np.flatnonzero(lengths > base)
+    heads = codes[longer] // _POWERS[lengths[longer] - base]
+    unique_heads, block_of = np.unique(heads, return_inverse=True)
+    cells = unique_heads // _POWERS[base - HEAD]
+    for depth, table in enumerate(tables[:-1]):
+        below = HEAD + STEP * (depth + 1)
+        cells = (-table[cells].astype(np.int64) - 1) * BLOCK
+        cells += unique_heads // _POWERS[base - below] % 100
+    above = tables[-1]
+    table = np.repeat(above[cells], BLOCK).astype(np.int32)
+    above[cells] = -np.arange(1, len(cells) + 1, dtype=np.int32)
+    one = np.flatnonzero(lengths[longer] == base + 1)
+    digit = codes[longer[one]] % 10
+    _paint(table, block_of[one] * BLOCK + digit * 10, 10, longer[one].astype(np.int32))
+    table[block_of[one] * BLOCK + 100 + digit] = longer[one]
+    two = np.flatnonzero(lengths[longer] == base + 2)
+    table[block_of[two] * BLOCK + codes[longer[two]] % 100] = longer[two]
+    return table

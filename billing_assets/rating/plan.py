@@ -1,0 +1,728 @@
+"""The rating plan: a UTC day's reference data compiled into tables that gathers can read.
+
+`(second, trunk, service) -> plan row` absorbs trunk maps, validity, zones, DST, calendars and
+bands; `(rate set, code id) -> rate row` absorbs longest match, blocked codes, withdrawals,
+origin classes and surcharges. A plan is a value: equal reference data give an equal hash.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import polars as pl
+
+from billing_assets.core.e164 import COUNTRY_CODES
+from billing_assets.core.ids import bucket_of, canonical_json, event_code
+from billing_assets.core.money import minor_units, to_e10
+from billing_assets.rating.codes import CodeIndex, build_code_index
+from billing_assets.rating.timeline import Stretch, timeline
+from billing_assets.reference.load import InForce, Reference, trunk_validity
+from billing_assets.reference.models import Agreement, Calendar, Leg, Service
+
+SERVICES = tuple(service.value for service in Service)
+A_KINDS = ("number", "invalid", "missing", "anonymous", "alpha")
+JURISDICTIONS = ("INDETERMINATE", "INTRA", "INTER")
+
+NO_ROW = 0
+"""Plan row of a trunk that is mapped to no account at that second."""
+NO_AGREEMENT = 1
+"""Plan row of an account that has no agreement for the service at that second."""
+
+NO_RATE = 0
+"""Rate row of a number without a price."""
+
+FAR = np.int32(2**31 - 1)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What an agreement and a rate row say about one price, as integers.
+
+    `per` is how many units (seconds, messages, bytes) a price is for; `step` is the smallest
+    amount in 10^-10 units after rounding; a cap of -1 is none. Rows are deduplicated: kernels
+    gather from a table of a few hundred of them.
+    """
+
+    first: int
+    next: int
+    setup_e10: int
+    minimum_e10: int
+    cap_e10: int
+    attempt_e10: int
+    per: int
+    step: int
+    method: str
+    sign: int
+    from_setup: bool
+    duration_rounding: str
+    minimum_duration: int
+    grace: int
+    grace_deducts: bool
+    zero_duration: bool
+    by_segment: bool
+    on_delivery: bool
+    delivered: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """What holds for a trunk and service in a stretch of time.
+
+    `rate_set` is the set of the first class; a record's class is added to it, and to
+    `class_base` to name it. `scheme` is an origin scheme (>= 0), a jurisdiction scheme (<= -2:
+    number -2 - scheme), or -1 where the calling number does not matter.
+    """
+
+    partner: str
+    account: str
+    agreement: str
+    currency: str
+    bucket: int
+    band: str
+    offset: int
+    rate_set: int
+    scheme: int
+    class_base: int
+    terms: int
+    match: str
+    split: bool
+
+
+@dataclass
+class LegPlan:
+    """The plan of one leg.
+
+    `rows[(segment * trunks + trunk) * services + service]` is a plan row;
+    `until[...]`, present when any agreement splits, the second at which another price may hold.
+    `stamps[trunk * services + service]` tells setup (0), answer (1) or end (2).
+    """
+
+    leg: Leg
+    rows: np.ndarray
+    until: np.ndarray | None
+    stamps: np.ndarray
+    split_trunks: list[str] = field(default_factory=list)
+
+
+@dataclass
+class RatingPlan:
+    """Everything that the kernel needs to price a UTC day; see the module for the tables.
+
+    `rates` has the columns rate_id, code, destination (id), price_e10, first_e10 (price of the
+    first block), call_e10 (surcharges a call), terms, kind (0 none, 1 open, 2 blocked,
+    3 bill and keep). `origins[scheme, code id]` is the class of a calling number, and
+    `kinds[scheme, kind of A-number]` that of a kind, or -1 where the code tells;
+    `states[scheme, code id]` is the state of a number (0: unknown). `own` marks trunks of our
+    own side.
+    """
+
+    day: date
+    reference: str
+    version: str
+    start: datetime
+    seconds: int
+    trunks: list[str]
+    own: np.ndarray
+    segments: np.ndarray
+    legs: dict[Leg, LegPlan]
+    rows: list[PlanRow]
+    terms: list[Terms]
+    codes: CodeIndex
+    rate_sets: np.ndarray
+    rates: pl.DataFrame
+    destinations: list[str]
+    class_names: list[str]
+    origins: np.ndarray
+    kinds: np.ndarray
+    states: np.ndarray
+    event_types: dict[str, int]
+
+    @property
+    def splits(self) -> bool:
+        """Whether any agreement prices calls by parts."""
+        return any(leg.until is not None for leg in self.legs.values())
+
+    def summary(self) -> dict[str, object]:
+        """What a person wants to know of a plan, as plain values."""
+        return {
+            "day": self.day.isoformat(),
+            "plan": self.version,
+            "reference": self.reference,
+            "trunks": len(self.trunks),
+            "segments": int(self.segments.max()) + 1,
+            "plan_rows": len(self.rows) - 2,
+            "rate_sets": self.rate_sets.shape[0],
+            "codes": len(self.codes.codes) - 1,
+            "rate_rows": self.rates.height - 1,
+            "agreements": sorted({row.agreement for row in self.rows if row.agreement}),
+        }
+
+
+def compile_plan(reference: Reference, day: date, *, buckets: int) -> RatingPlan:
+    """Compile the reference data that hold on a UTC day.
+
+    The plan covers the day, and a day before and two after it, so that setup and end stamps and
+    calls over midnight find their terms.
+    """
+    return _Compiler(reference, day, buckets).compile()
+
+
+class _Compiler:
+    """Collects plan rows, rate sets and rate rows of one day."""
+
+    def __init__(self, reference: Reference, day: date, buckets: int) -> None:
+        self.reference = reference
+        self.day = day
+        self.buckets = buckets
+        self.start = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(days=1)
+        self.seconds = 4 * 86400
+        self.end = self.start + timedelta(seconds=self.seconds)
+        self.rows: dict[PlanRow, int] = {}
+        self.row_list: list[PlanRow] = []
+        self.terms: dict[Terms, int] = {}
+        self.class_names: list[str] = [""]
+        self.origin_tables: list[np.ndarray] = []
+        self.kind_tables: list[list[int]] = []
+        self.state_tables: list[np.ndarray] = []
+        self.rate_sets: list[np.ndarray] = []
+        self.rate_set_of: dict[tuple[str, datetime, str], int] = {}
+        self.rate_blocks: list[pl.DataFrame] = [
+            pl.DataFrame([(0, 0, "", 0, 0, 0, 0, 0)], schema=_RATE_SCHEMA, orient="row")
+        ]
+        self.rate_count = 1
+        self.blocks: dict[tuple[str, int, int], int] = {}
+        self.schemes: dict[str, tuple[int, int]] = {}
+        self.event_types: dict[str, int] = {}
+        empty = PlanRow("", "", "", "", 0, "", 0, 0, -1, 0, 0, "dialled", False)
+        self.row_list = [empty, empty]
+
+    def compile(self) -> RatingPlan:
+        active = [a for a in self.reference.agreements if a.start < self.end and self.start < a.end]
+        self.codes = build_code_index(_all_codes(active))
+        self.event_types = {
+            name: event_code(name)
+            for a in active
+            if a.terms.match == "event_type"
+            for rate in a.terms.rates
+            for name in rate.codes
+        }
+        self._terms(_default_terms())
+        trunks, own = self._trunks()
+        stretches = {a.terms.key: self._stretches(a) for a in active}
+        spans = [self._spans(leg, active, stretches) for leg in Leg]
+        edges = sorted(
+            {0, self.seconds, *(edge for leg in spans for span in leg for edge in span[:2])}
+        )
+        starts = np.array(edges[:-1], np.int64)
+        segments = np.repeat(np.arange(len(starts), dtype=np.int32), np.diff(edges))
+        legs = {
+            leg: self._leg(leg, leg_spans, starts, trunks)
+            for leg, leg_spans in zip(Leg, spans, strict=True)
+        }
+        rates, destinations = _with_destination_ids(pl.concat(self.rate_blocks))
+        sets = (
+            np.concatenate(self.rate_sets).reshape(len(self.rate_sets), -1)
+            if self.rate_sets
+            else np.zeros((1, len(self.codes.codes)), np.int32)
+        )
+        plan = RatingPlan(
+            day=self.day,
+            reference=self.reference.version,
+            version="",
+            start=self.start,
+            seconds=self.seconds,
+            trunks=trunks,
+            own=own,
+            segments=segments,
+            legs=legs,
+            rows=self.row_list,
+            terms=list(self.terms),
+            codes=self.codes,
+            rate_sets=sets,
+            rates=rates,
+            destinations=destinations,
+            class_names=self.class_names,
+            origins=_stack(self.origin_tables, len(self.codes.codes), np.int16),
+            kinds=np.array(self.kind_tables or [[0] * len(A_KINDS)], np.int16),
+            states=_stack(self.state_tables, len(self.codes.codes), np.int16),
+            event_types=self.event_types,
+        )
+        plan.version = _content_hash(plan)
+        return plan
+
+    # trunks and time
+
+    def _trunks(self) -> tuple[list[str], np.ndarray]:
+        """All trunks that any file names, and which of them are our own side."""
+        own = set(self.reference.carrier.own_trunks)
+        mapped = {
+            trunk.trunk
+            for partner in self.reference.partners.values()
+            for account in partner.accounts
+            for trunk in account.trunks
+        }
+        trunks = sorted(own | mapped)
+        return trunks, np.array([t in own and t not in mapped for t in trunks], bool)
+
+    def _stretches(self, agreement: InForce) -> list[tuple[Stretch, int]]:
+        """The agreement's timeline with the plan row of each stretch."""
+        rows = agreement.deck.rows
+        changes = [
+            at
+            for at in pl.concat([rows["valid_from"], rows["valid_to"]]).drop_nulls().unique()
+            if self.start < at < self.end
+        ]
+        calendar = self._calendar(agreement.terms)
+        return [
+            (stretch, self._rate_set(agreement, stretch))
+            for stretch in timeline(agreement, calendar, self.start, self.end, changes)
+        ]
+
+    def _calendar(self, terms: Agreement) -> Calendar:
+        name = terms.bands.calendar if terms.bands else None
+        return self.reference.calendars.get(name or "", Calendar())
+
+    def _spans(
+        self,
+        leg: Leg,
+        agreements: Sequence[InForce],
+        stretches: Mapping[str, list[tuple[Stretch, int]]],
+    ) -> list[tuple[int, int, str, int, int]]:
+        """Paint strokes (from second, to second, trunk, service, plan row); later ones win."""
+        direction = "in" if leg is Leg.CUSTOMER else "out"
+        spans: list[tuple[int, int, str, int, int]] = []
+        for partner in self.reference.partners.values():
+            for account in partner.accounts:
+                priced = [
+                    a
+                    for a in agreements
+                    if a.terms.partner == partner.partner
+                    and a.terms.leg is leg
+                    and account.account in a.terms.accounts
+                ]
+                for trunk in account.trunks:
+                    if trunk.direction not in (direction, "both"):
+                        continue
+                    start, end = trunk_validity(trunk, partner.zone)
+                    low, high = self._clip(start), self._clip(end)
+                    if low >= high:
+                        continue
+                    for service in range(len(SERVICES)):
+                        spans.append((low, high, trunk.trunk, service, NO_AGREEMENT))
+                    for agreement in priced:
+                        service = SERVICES.index(agreement.terms.service)
+                        for stretch, rate_set in stretches[agreement.terms.key]:
+                            row = self._row(
+                                partner.partner, account.account, agreement, stretch, rate_set
+                            )
+                            a = max(low, self._clip(stretch.start))
+                            b = min(high, self._clip(stretch.end))
+                            if a < b:
+                                spans.append((a, b, trunk.trunk, service, row))
+        return spans
+
+    def _clip(self, instant: datetime) -> int:
+        seconds = (instant - self.start).total_seconds()
+        return max(0, min(self.seconds, int(seconds)))
+
+    def _leg(
+        self,
+        leg: Leg,
+        spans: Iterable[tuple[int, int, str, int, int]],
+        starts: np.ndarray,
+        trunks: Sequence[str],
+    ) -> LegPlan:
+        index = {trunk: n for n, trunk in enumerate(trunks)}
+        table = np.zeros((len(starts), len(trunks), len(SERVICES)), np.int32)
+        stamps = np.ones((len(trunks), len(SERVICES)), np.int8)
+        for low, high, trunk, service, row in spans:
+            a, b = np.searchsorted(starts, (low, high))
+            table[a:b, index[trunk], service] = row
+            if row > NO_AGREEMENT:
+                stamp = _STAMPS.index(self._agreement(self.row_list[row].agreement).event_time)
+                stamps[index[trunk], service] = stamp
+        splitting = np.array([row.split for row in self.row_list], np.bool_)
+        until = None
+        split_trunks: list[str] = []
+        if splitting[table].any():
+            until = _next_change(table, starts, self._price_keys())
+            held = splitting[table].any(axis=(0, 2))
+            split_trunks = [trunk for trunk in trunks if held[index[trunk]]]
+            until = until.ravel()
+        return LegPlan(leg, table.ravel(), until, stamps.ravel(), split_trunks)
+
+    def _agreement(self, key: str) -> Agreement:
+        return next(a.terms for a in self.reference.agreements if a.terms.key == key)
+
+    def _price_keys(self) -> np.ndarray:
+        """For each plan row a number that is equal where the same prices hold."""
+        keys: dict[tuple[str, str, int], int] = {}
+        return np.array(
+            [
+                keys.setdefault((row.agreement, row.band, row.rate_set), len(keys))
+                for row in self.row_list
+            ],
+            np.int32,
+        )
+
+    def _row(
+        self, partner: str, account: str, agreement: InForce, stretch: Stretch, rate_set: int
+    ) -> int:
+        terms = agreement.terms
+        scheme, class_base = self._scheme(terms)
+        row = PlanRow(
+            partner=partner,
+            account=account,
+            agreement=terms.key,
+            currency=terms.currency,
+            bucket=bucket_of(partner, self.buckets),
+            band=stretch.band,
+            offset=stretch.offset,
+            rate_set=rate_set,
+            scheme=scheme,
+            class_base=class_base,
+            terms=self._terms(terms_of(terms, None)),
+            match=terms.match,
+            split=terms.crossing == "split",
+        )
+        if row not in self.rows:
+            self.rows[row] = len(self.row_list)
+            self.row_list.append(row)
+        return self.rows[row]
+
+    def _terms(self, terms: Terms) -> int:
+        return self.terms.setdefault(terms, len(self.terms))
+
+    # classes of the calling number
+
+    def _scheme(self, terms: Agreement) -> tuple[int, int]:
+        """The scheme of an agreement's classes, and where their names begin."""
+        if terms.key in self.schemes:
+            return self.schemes[terms.key]
+        scheme, base = -1, 0
+        if terms.origins or terms.jurisdiction:
+            base = len(self.class_names)
+            self.class_names += _class_names(terms)
+        if terms.origins:
+            self._origin_scheme(terms)
+            scheme = len(self.origin_tables) - 1
+        elif terms.jurisdiction:
+            table = np.full(len(self.codes.codes), -1, np.int16)
+            for number, codes in enumerate(terms.jurisdiction.states.values(), start=1):
+                table[self.codes.ids_of(_numbers(codes))] = number
+            _inherit(table, self.codes, -1)
+            table[table == -1] = 0
+            self.state_tables.append(table)
+            scheme = -1 - len(self.state_tables)
+        self.schemes[terms.key] = scheme, base
+        return scheme, base
+
+    def _origin_scheme(self, terms: Agreement) -> None:
+        """Tables that tell the class of a calling number by its code or by its kind."""
+        assert terms.origins
+        names = _class_names(terms)
+        other = names.index(terms.origins.otherwise)
+        by_kind = {k: names.index(c.origin) for c in terms.origins.classes for k in c.kinds}
+        table = np.full(len(self.codes.codes), -1, np.int16)
+        table[self.codes.ids_of(_numbers(COUNTRY_CODES))] = other
+        for one in terms.origins.classes:
+            if one.codes:
+                table[self.codes.ids_of(_numbers(one.codes))] = names.index(one.origin)
+        _inherit(table, self.codes, -1)
+        table[table == -1] = by_kind.get("invalid", other)
+        self.origin_tables.append(table)
+        self.kind_tables.append([-1, *(by_kind.get(kind, other) for kind in A_KINDS[1:])])
+
+    # rates
+
+    def _rate_set(self, agreement: InForce, stretch: Stretch) -> int:
+        """The first of the consecutive rate sets (one a class) that hold in a stretch.
+
+        The kernel adds a record's class to the number of the set.
+        """
+        change = _last_change(agreement.deck.rows, stretch.start)
+        key = (agreement.terms.key, change, stretch.band)
+        if key not in self.rate_set_of:
+            self.rate_set_of[key] = len(self.rate_sets)
+            names = _class_names(agreement.terms)
+            valid = _valid_at(agreement.deck.rows, stretch.start)
+            for name in names:
+                self.rate_sets.append(self._one_set(agreement, valid, stretch.band, name))
+        return self.rate_set_of[key]
+
+    def _one_set(
+        self, agreement: InForce, valid: pl.DataFrame, band: str, origin: str
+    ) -> np.ndarray:
+        """`code id -> rate row` for one class: longest code, then the most specific row."""
+        terms = agreement.terms
+        fitting = (
+            valid.filter(pl.col("band").is_in(["", band]) & pl.col("origin").is_in(["", origin]))
+            .sort(pl.col("origin") == "", pl.col("band") == "", maintain_order=True)
+            .unique("code", keep="first", maintain_order=True)
+        )
+        per_unit, per_call = _origin_surcharge(terms, origin)
+        block = self._block(agreement, per_unit, per_call)
+        table = np.full(len(self.codes.codes), -1, np.int32)
+        known = valid["code"].unique().to_numpy()
+        table[self.codes.ids_of(known)] = NO_RATE
+        table[self.codes.ids_of(fitting["code"].to_numpy())] = block + fitting["_row"].to_numpy()
+        _inherit(table, self.codes, -1)
+        table[table == -1] = NO_RATE
+        return self._with_surcharges(terms, table)
+
+    def _with_surcharges(self, terms: Agreement, table: np.ndarray) -> np.ndarray:
+        """Add surcharges of called codes: each pair of rate row and surcharge is a rate row."""
+        if not terms.surcharges:
+            return table
+        added = np.full(len(self.codes.codes), -1, np.int32)
+        for number, surcharge in enumerate(terms.surcharges):
+            added[self.codes.ids_of(_numbers(surcharge.codes))] = number
+        _inherit(added, self.codes, -1)
+        pairs = np.flatnonzero((added >= 0) & (table > NO_RATE))
+        if not len(pairs):
+            return table
+        keys = np.stack([table[pairs], added[pairs]], axis=1)
+        unique, inverse = np.unique(keys, axis=0, return_inverse=True)
+        base = pl.concat(self.rate_blocks)[unique[:, 0]]
+        per_unit = np.array([to_e10(s.per_unit) for s in terms.surcharges])[unique[:, 1]]
+        per_call = np.array([to_e10(s.per_call) for s in terms.surcharges])[unique[:, 1]]
+        opened = pl.col("kind") == OPEN
+        block = base.with_columns(
+            pl.when(opened).then(pl.col(name) + pl.Series(add)).otherwise(name).alias(name)
+            for name, add in (
+                ("price_e10", per_unit),
+                ("first_e10", per_unit),
+                ("call_e10", per_call),
+            )
+        )
+        table = table.copy()
+        table[pairs] = self.rate_count + inverse.ravel().astype(np.int32)
+        self.rate_blocks.append(block)
+        self.rate_count += block.height
+        return table
+
+    def _block(self, agreement: InForce, per_unit: int, per_call: int) -> int:
+        """The agreement's deck rows as rate rows with an origin surcharge; returns their first."""
+        key = (agreement.terms.key, per_unit, per_call)
+        if key in self.blocks:
+            return self.blocks[key]
+        deck = agreement.deck.rows
+        if deck.is_empty():
+            return NO_RATE
+        columns = ["first_units", "next_units", "setup_fee_e10", "minimum_e10", "cap_e10"]
+        distinct = deck.select(columns).unique(maintain_order=True)
+        ids = [self._terms(terms_of(agreement.terms, row)) for row in distinct.iter_rows()]
+        block = (
+            deck.with_columns(pl.col("cap_e10").fill_null(-1))
+            .join(
+                distinct.with_columns(
+                    pl.Series("terms", ids, pl.Int64), pl.col("cap_e10").fill_null(-1)
+                ),
+                on=columns,
+                how="left",
+                maintain_order="left",
+            )
+            .select(
+                pl.col("rate_id"),
+                pl.col("code"),
+                pl.col("destination"),
+                (pl.col("price_e10").fill_null(0) + per_unit).alias("price_e10"),
+                (pl.coalesce("first_price_e10", "price_e10").fill_null(0) + per_unit).alias(
+                    "first_e10"
+                ),
+                pl.lit(per_call, pl.Int64).alias("call_e10"),
+                pl.col("terms"),
+                pl.col("status").replace_strict(_KINDS, return_dtype=pl.Int64).alias("kind"),
+            )
+        )
+        self.rate_blocks.append(block)
+        self.blocks[key] = self.rate_count
+        self.rate_count += block.height
+        return self.blocks[key]
+
+
+OPEN, BLOCKED, BILL_AND_KEEP = 1, 2, 3
+_KINDS = {"open": OPEN, "blocked": BLOCKED, "bill_and_keep": BILL_AND_KEEP}
+_STAMPS = ("setup", "answer", "end")
+_RATE_SCHEMA = {
+    "rate_id": pl.Int64,
+    "code": pl.Int64,
+    "destination": pl.String,
+    "price_e10": pl.Int64,
+    "first_e10": pl.Int64,
+    "call_e10": pl.Int64,
+    "terms": pl.Int64,
+    "kind": pl.Int64,
+}
+
+
+def terms_of(agreement: Agreement, row: tuple[int, int, int, int, int | None] | None) -> Terms:
+    """The integer terms of an agreement with those of a rate row, if any.
+
+    `row` is (first_units, next_units, setup_fee_e10, minimum_e10, cap_e10).
+    """
+    if row is None:
+        cap = None if agreement.cap is None else to_e10(agreement.cap)
+        row = (
+            agreement.increments.first,
+            agreement.increments.next,
+            to_e10(agreement.setup_fee),
+            to_e10(agreement.minimum),
+            cap,
+        )
+    first, following, setup, minimum, cap = row
+    rounding = agreement.rounding.record
+    decimals = minor_units(agreement.currency) if rounding.decimals is None else rounding.decimals
+    return Terms(
+        first=first,
+        next=following,
+        setup_e10=setup,
+        minimum_e10=minimum,
+        cap_e10=-1 if cap is None else cap,
+        attempt_e10=to_e10(agreement.attempt_fee),
+        per=units_per_price(agreement),
+        step=10 ** (10 - decimals),
+        method=rounding.method.value,
+        sign=-1 if agreement.reverse else 1,
+        from_setup=agreement.duration.start == "setup",
+        duration_rounding=agreement.duration.rounding,
+        minimum_duration=agreement.minimum_duration,
+        grace=agreement.grace.seconds if agreement.grace else 0,
+        grace_deducts=bool(agreement.grace and agreement.grace.mode == "deduction"),
+        zero_duration=agreement.charge_zero_duration,
+        by_segment=agreement.priced_unit == "segment",
+        on_delivery=agreement.service is Service.SMS and agreement.charge_on == "delivery",
+        delivered=agreement.delivered,
+    )
+
+
+def units_per_price(agreement: Agreement) -> int:
+    """How many counted units (seconds, messages, bytes, events) one price is for."""
+    return {
+        "minute": 60,
+        "kb": agreement.unit_base,
+        "mb": agreement.unit_base**2,
+    }.get(agreement.priced_unit, 1)
+
+
+def _default_terms() -> Terms:
+    return Terms(
+        1, 1, 0, 0, -1, 0, 1, 1, "half_up", 1, False, "up", 0, 0, False, False, False, False, ()
+    )
+
+
+def _numbers(codes: Iterable[str]) -> np.ndarray:
+    return np.array(sorted(int(code) for code in codes), np.int64)
+
+
+def _all_codes(agreements: Iterable[InForce]) -> Iterable[np.ndarray]:
+    """Codes of all decks, surcharges, origin lists and states."""
+    yield _numbers(COUNTRY_CODES)
+    for agreement in agreements:
+        terms = agreement.terms
+        yield agreement.deck.rows["code"].unique().to_numpy()
+        for surcharge in terms.surcharges:
+            yield _numbers(surcharge.codes)
+        if terms.origins:
+            for one in terms.origins.classes:
+                yield _numbers(one.codes)
+        if terms.jurisdiction:
+            for codes in terms.jurisdiction.states.values():
+                yield _numbers(codes)
+
+
+def _inherit(table: np.ndarray, codes: CodeIndex, unset: int) -> None:
+    """Give each code without a value that of the next shorter code, shorter codes first."""
+    for length in range(2, 16):
+        ids = np.flatnonzero(codes.lengths == length)
+        missing = ids[table[ids] == unset]
+        table[missing] = table[codes.parents[missing]]
+
+
+def _class_names(terms: Agreement) -> list[str]:
+    """The origin classes of an agreement, in the order in which its rate sets stand."""
+    if terms.origins:
+        names = [c.origin for c in terms.origins.classes] + [terms.origins.otherwise]
+        return list(dict.fromkeys(names))
+    if terms.jurisdiction:
+        return list(JURISDICTIONS)
+    return [""]
+
+
+def _origin_surcharge(terms: Agreement, origin: str) -> tuple[int, int]:
+    if terms.origins:
+        for one in terms.origins.classes:
+            if one.origin == origin:
+                return to_e10(one.surcharge), to_e10(one.surcharge_per_call)
+    return 0, 0
+
+
+def _last_change(rows: pl.DataFrame, at: datetime) -> datetime:
+    """The last instant up to `at` at which any row of a deck begins or ends."""
+    changes = pl.concat([rows["valid_from"], rows["valid_to"]]).drop_nulls()
+    past = changes.filter(changes <= at)
+    latest = past.max()
+    return latest if isinstance(latest, datetime) else datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _valid_at(rows: pl.DataFrame, at: datetime) -> pl.DataFrame:
+    """The rows of a deck that hold at an instant, with their position in the deck."""
+    return rows.with_row_index("_row").filter(
+        (pl.col("valid_from") <= at) & (pl.col("valid_to").is_null() | (pl.col("valid_to") > at))
+    )
+
+
+def _stack(tables: Sequence[np.ndarray], width: int, dtype: type) -> np.ndarray:
+    return np.stack(tables) if tables else np.zeros((1, width), dtype)
+
+
+def _with_destination_ids(rates: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    names = rates["destination"].unique().sort().to_list()
+    ids = pl.col("destination").cast(pl.Enum(names)).to_physical().cast(pl.UInt32)
+    return rates.with_columns(ids.alias("destination")), names
+
+
+def _next_change(table: np.ndarray, starts: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """For each cell the second from which another price key holds for its trunk and service."""
+    prices = keys[table]
+    until = np.full(table.shape, FAR, np.int32)
+    following = np.full(table.shape[1:], FAR, np.int32)
+    for segment in range(len(starts) - 2, -1, -1):
+        changed = prices[segment] != prices[segment + 1]
+        following = np.where(changed, np.int32(starts[segment + 1]), following)
+        until[segment] = following
+    return until
+
+
+def _content_hash(plan: RatingPlan) -> str:
+    """A hash of everything that can change a price."""
+    digest = hashlib.sha256()
+    described = [
+        [repr(row) for row in plan.rows],
+        [repr(terms) for terms in plan.terms],
+        plan.trunks,
+        plan.destinations,
+        plan.class_names,
+        plan.event_types,
+        plan.start.isoformat(),
+    ]
+    digest.update(canonical_json(described))
+    for leg in plan.legs.values():
+        for part in (leg.rows, leg.stamps, *(() if leg.until is None else (leg.until,))):
+            digest.update(np.ascontiguousarray(part).tobytes())
+    arrays = (
+        plan.own,
+        plan.segments,
+        plan.codes.codes,
+        plan.rate_sets,
+        plan.origins,
+        plan.kinds,
+        plan.states,
+    )
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    for column in plan.rates.iter_columns():
+        digest.update(column.to_numpy().tobytes())
+    return digest.hexdigest()[:32]
