@@ -38,7 +38,7 @@ REASONS = (
 )
 """Why a leg cannot be priced, in the order in which it is found out."""
 
-PRICINGS = ("priced", "not_chargeable", "bill_and_keep")
+PRICINGS = ("priced", "split", "not_chargeable", "bill_and_keep")
 
 MAX_SECONDS = 30 * 86400
 """A longer call is an error of the switch, not a call."""
@@ -201,7 +201,7 @@ class Kernel:
             .otherwise(_gather(base_terms, pl.col("_row")))
             .alias("_terms"),
         )
-        terms = _TermColumns(plan)
+        terms = TermColumns(plan)
         frame = frame.with_columns(self._quantity(terms).alias("_quantity"))
         frame = frame.with_columns(self._chargeable(terms).alias("_charged"))
         frame = frame.with_columns(
@@ -216,10 +216,10 @@ class Kernel:
             self._fees(terms).alias("_fees"),
         )
         frame = frame.with_columns(self._out_of_range(terms).alias("_reason"))
-        frame = frame.with_columns(_amount(terms, *self._cost(terms)).alias("_amount"))
+        frame = frame.with_columns(amount_of(terms, *self._cost(terms)))
         return frame.with_columns(self._crosses().alias("_split"))
 
-    def _quantity(self, terms: "_TermColumns") -> pl.Expr:
+    def _quantity(self, terms: "TermColumns") -> pl.Expr:
         """Measured seconds, messages, segments, bytes or events, before increments."""
         services = self._services()
         counted = pl.col("quantity").fill_null(1)
@@ -243,7 +243,7 @@ class Kernel:
         cells = np.flatnonzero(self.side.rows > NO_AGREEMENT)
         return {int(service) for service in np.unique(cells % len(SERVICES))} or {_VOICE}
 
-    def _seconds(self, terms: "_TermColumns") -> pl.Expr:
+    def _seconds(self, terms: "TermColumns") -> pl.Expr:
         """Whole seconds of a call by the agreement's stamps, rounding, grace and minimum."""
         milliseconds = pl.col("duration_ms")
         if terms.any("from_setup"):
@@ -271,7 +271,7 @@ class Kernel:
             )
         return seconds
 
-    def _chargeable(self, terms: "_TermColumns") -> pl.Expr:
+    def _chargeable(self, terms: "TermColumns") -> pl.Expr:
         """Whether anything but the attempt is charged: answered, delivered, above grace."""
         services = self._services()
         some = pl.col("_quantity") > 0
@@ -293,7 +293,7 @@ class Kernel:
             charged = pl.when(voice).then(charged).otherwise((pl.col("_quantity") > 0) & delivered)
         return charged
 
-    def _units(self, terms: "_TermColumns") -> pl.Expr:
+    def _units(self, terms: "TermColumns") -> pl.Expr:
         """Quantity in steps a/b: the first block, then steps counted from its end (A01 to A12)."""
         quantity, first, step = pl.col("_quantity"), terms.value("first"), terms.value("next")
         further = (quantity - first + step - 1) // step * step
@@ -317,7 +317,7 @@ class Kernel:
             .otherwise(pl.lit(None, pl.String))
         )
 
-    def _fees(self, terms: "_TermColumns") -> pl.Expr:
+    def _fees(self, terms: "TermColumns") -> pl.Expr:
         """Attempt fee of every record, setup fee and surcharges of every charged one."""
         call = pl.lit(0, pl.Int64)
         if terms.any("setup_e10"):
@@ -328,7 +328,7 @@ class Kernel:
         fees = pl.when(pl.col("_charged") & (pl.col("_status") == OPEN)).then(call).otherwise(0)
         return fees + terms.value("attempt_e10") if terms.any("attempt_e10") else fees
 
-    def _out_of_range(self, terms: "_TermColumns") -> pl.Expr:
+    def _out_of_range(self, terms: "TermColumns") -> pl.Expr:
         """Refuse amounts that int64 cannot hold, and calls longer than any call."""
         beyond = pl.lit(False)
         services = self._services()
@@ -344,18 +344,18 @@ class Kernel:
     def _first_price(self) -> pl.Expr:
         return _gather(self.plan.rates["first_e10"], pl.col("_rate"))
 
-    def _cost(self, terms: "_TermColumns") -> tuple[pl.Expr, pl.Expr]:
+    def _cost(self, terms: "TermColumns") -> tuple[pl.Expr, pl.Expr]:
         """Exact cost as whole 10^-10 units and a rest in per-ths of one (0 <= rest < per)."""
         rates = self.plan.rates
         units, price, per = pl.col("_units"), pl.col("_price"), terms.value("per")
         if (rates["first_e10"] == rates["price_e10"]).all():
-            whole, part = product(units, price, per)
+            whole, part = _product(units, price, per)
             return whole + pl.col("_fees"), part
         first = pl.min_horizontal(units, terms.value("first"))
         opened = pl.col("_status") == OPEN
         dear = pl.when(opened).then(self._first_price()).otherwise(0)
-        whole_first, part_first = product(first, dear, per)
-        whole_next, part_next = product(units - first, price, per)
+        whole_first, part_first = _product(first, dear, per)
+        whole_next, part_next = _product(units - first, price, per)
         part = part_first + part_next
         return whole_first + whole_next + part // per + pl.col("_fees"), part % per
 
@@ -379,8 +379,11 @@ class Kernel:
         """Turn plan numbers into the words of `rated_leg`; suspended legs keep a `reason`."""
         return frame.select(*self.label_columns(), pl.col("_reason").alias("reason"))
 
-    def label_columns(self) -> list[pl.Expr]:
-        """The columns of `rated_leg` from the kernel's own."""
+    def label_columns(self, single: pl.Expr | None = None) -> list[pl.Expr]:
+        """The columns of `rated_leg` from the kernel's own.
+
+        `single` tells, of legs priced by parts, which met one rate alone; the others have none.
+        """
         plan = self.plan
         row, rate = pl.col("_row"), pl.col("_rate")
         opened = pl.col("_status").is_in([OPEN, BILL_AND_KEEP])
@@ -392,7 +395,11 @@ class Kernel:
             pl.when(pl.col("_charged") & (pl.col("_status") == BILL_AND_KEEP))
             .then(pl.lit("bill_and_keep"))
             .when(pl.col("_charged") | (pl.col("_amount") != 0))
-            .then(pl.lit("priced"))
+            .then(
+                pl.lit("priced")
+                if single is None
+                else pl.when(single).then(pl.lit("priced")).otherwise(pl.lit("split"))
+            )
             .otherwise(pl.lit("not_chargeable"))
         ).cast(pl.Enum(PRICINGS))
         destinations = (
@@ -422,8 +429,10 @@ class Kernel:
             "duration_ms": pl.col("duration_ms"),
             "quantity": pl.col("_quantity"),
             "billed_units": pl.col("_units"),
-            "rate_e10": pl.when(matched.is_not_null()).then("_price"),
-            "fees_e10": pl.col("_fees") * _TermColumns(plan).value("sign"),
+            "rate_e10": pl.when(
+                matched.is_not_null() & (pl.lit(True) if single is None else single)
+            ).then("_price"),
+            "fees_e10": pl.col("_fees") * TermColumns(plan).value("sign"),
             "amount_e10": pl.col("_amount"),
             "currency": pl.lit(_words([r.currency for r in plan.rows])).gather(row),
             "pricing": pricing,
@@ -463,8 +472,8 @@ def _micros(plan: RatingPlan) -> int:
     return int(plan.start.timestamp()) * _MICRO
 
 
-class _TermColumns:
-    """Columns of the plan's terms; a term that is the same everywhere becomes a constant."""
+class TermColumns:
+    """Columns of the plan's terms by leg; a term that is the same everywhere becomes a constant."""
 
     def __init__(self, plan: RatingPlan) -> None:
         self.terms = plan.terms
@@ -501,7 +510,7 @@ class _TermColumns:
         return _gather(np.array([getattr(t, name) == word for t in self.terms]), pl.col("_terms"))
 
 
-def _round_to_seconds(terms: _TermColumns, milliseconds: pl.Expr) -> pl.Expr:
+def _round_to_seconds(terms: TermColumns, milliseconds: pl.Expr) -> pl.Expr:
     """Milliseconds to whole seconds: up, half up, down, or each stamp floored first (A13)."""
     rules = {
         "up": (milliseconds + 999) // 1000,
@@ -526,7 +535,7 @@ def _round_to_seconds(terms: _TermColumns, milliseconds: pl.Expr) -> pl.Expr:
     return expression
 
 
-def product(units: pl.Expr, price: pl.Expr, per: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+def _product(units: pl.Expr, price: pl.Expr, per: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
     """units * price / per as whole 10^-10 units and a rest in per-ths, without overflow.
 
     With units = uq * per + ur and price = pq * per + pr it is uq * price + ur * pq, and ur * pr
@@ -538,8 +547,8 @@ def product(units: pl.Expr, price: pl.Expr, per: pl.Expr) -> tuple[pl.Expr, pl.E
     return whole, fraction % per
 
 
-def _amount(terms: _TermColumns, whole: pl.Expr, part: pl.Expr) -> pl.Expr:
-    """Minimum, cap, then the one rounding of a record, in 10^-10 units with the leg's sign."""
+def amount_of(terms: TermColumns, whole: pl.Expr, part: pl.Expr) -> pl.Expr:
+    """`_amount`: minimum, cap, then a record's one rounding, in 10^-10 units with its sign."""
     if terms.any("minimum_e10"):
         low = terms.value("minimum_e10")
         raised = pl.col("_charged") & (pl.col("_status") == OPEN) & (whole < low)
@@ -550,10 +559,10 @@ def _amount(terms: _TermColumns, whole: pl.Expr, part: pl.Expr) -> pl.Expr:
         capped = (high >= 0) & ((whole > high) | ((whole == high) & (part > 0)))
         part = pl.when(capped).then(0).otherwise(part)
         whole = pl.when(capped).then(high).otherwise(whole)
-    return rounded(terms, whole, part)
+    return _rounded(terms, whole, part).alias("_amount")
 
 
-def rounded(terms: _TermColumns, whole: pl.Expr, part: pl.Expr) -> pl.Expr:
+def _rounded(terms: TermColumns, whole: pl.Expr, part: pl.Expr) -> pl.Expr:
     """Round whole + part/per to the agreement's decimals and method, and apply the sign."""
     per, step = terms.value("per"), terms.value("step")
     steps = whole // step

@@ -343,12 +343,13 @@ class _Compiler:
             if row > NO_AGREEMENT:
                 stamp = _STAMPS.index(self._agreement(self.row_list[row].agreement).event_time)
                 stamps[index[trunk], service] = stamp
-        splitting = np.array([row.split for row in self.row_list], np.bool_)
+        splitting = np.asarray([row.split for row in self.row_list], np.int8)
         until = None
         split_trunks: list[str] = []
         if splitting[table].any():
-            until = _next_change(table, starts, self._price_keys())
-            held = splitting[table].any(axis=(0, 2))
+            prices = self._keys("agreement", "band", "rate_set")
+            until = _next_change(table, starts, prices, self._keys("agreement"))
+            held = splitting[table].max(axis=(0, 2)) > 0
             split_trunks = [trunk for trunk in trunks if held[index[trunk]]]
             until = until.ravel()
         return LegPlan(leg, table.ravel(), until, stamps.ravel(), split_trunks)
@@ -356,12 +357,12 @@ class _Compiler:
     def _agreement(self, key: str) -> Agreement:
         return next(a.terms for a in self.reference.agreements if a.terms.key == key)
 
-    def _price_keys(self) -> np.ndarray:
-        """For each plan row a number that is equal where the same prices hold."""
-        keys: dict[tuple[str, str, int], int] = {}
+    def _keys(self, *names: str) -> np.ndarray:
+        """For each plan row a number that is equal where the named fields are."""
+        keys: dict[tuple[object, ...], int] = {}
         return np.array(
             [
-                keys.setdefault((row.agreement, row.band, row.rate_set), len(keys))
+                keys.setdefault(tuple(getattr(row, name) for name in names), len(keys))
                 for row in self.row_list
             ],
             np.int32,
@@ -684,14 +685,17 @@ def _with_destination_ids(rates: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]
     return rates.with_columns(ids.alias("destination")), names
 
 
-def _next_change(table: np.ndarray, starts: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """For each cell the second from which another price key holds for its trunk and service."""
-    prices = keys[table]
+def _next_change(
+    table: np.ndarray, starts: np.ndarray, prices: np.ndarray, agreements: np.ndarray
+) -> np.ndarray:
+    """For each cell the second from which its agreement has another band or rates (FAR: none)."""
     until = np.full(table.shape, FAR, np.int32)
     following = np.full(table.shape[1:], FAR, np.int32)
     for segment in range(len(starts) - 2, -1, -1):
-        changed = prices[segment] != prices[segment + 1]
+        here, there = table[segment], table[segment + 1]
+        changed = prices[here] != prices[there]
         following = np.where(changed, np.int32(starts[segment + 1]), following)
+        following = np.where(agreements[here] != agreements[there], FAR, following)
         until[segment] = following
     return until
 

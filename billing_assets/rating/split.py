@@ -1,0 +1,122 @@
+"""Calls over a band or rate change, priced by parts: each increment at the price that holds
+when the increment begins (catalogue C02 to C04, B05).
+
+Only the few legs that cross come here; the loop is over changes inside a call, not over calls.
+"""
+
+import numpy as np
+import polars as pl
+
+from billing_assets.rating.kernel import Kernel, TermColumns, amount_of
+from billing_assets.rating.plan import BILL_AND_KEEP, NO_AGREEMENT, OPEN, SERVICES
+
+_MICRO = 1_000_000
+
+
+def split_legs(kernel: Kernel, records: pl.LazyFrame) -> pl.DataFrame:
+    """Price the crossing legs of some records; columns as `Kernel.legs` gives them.
+
+    A leg whose later part meets no price is suspended whole, with the reason NO_RATE; one that
+    runs past the plan's days with OUT_OF_RANGE.
+    """
+    legs = kernel.crossing(records).collect(engine="streaming")
+    terms = TermColumns(kernel.plan)
+    parts = _Parts(kernel, legs)
+    parts.run()
+    priced = legs.lazy().with_columns(
+        pl.Series("_whole", parts.whole),
+        pl.Series("_part", parts.part),
+        pl.Series("_reason", parts.reason, dtype=pl.String),
+        pl.Series("_single", parts.single),
+    )
+    priced = priced.with_columns(amount_of(terms, pl.col("_whole"), pl.col("_part")))
+    labelled = priced.select(
+        *kernel.label_columns(single=pl.col("_single")), pl.col("_reason").alias("reason")
+    )
+    return labelled.collect()
+
+
+class _Parts:
+    """Walks all legs from change to change, adding each part's exact cost."""
+
+    def __init__(self, kernel: Kernel, legs: pl.DataFrame) -> None:
+        plan = kernel.plan
+        self.plan, self.side = plan, kernel.side
+        assert self.side.until is not None
+
+        def column(name: str) -> np.ndarray:
+            return legs[name].to_numpy().astype(np.int64)
+
+        used = legs["_terms"].to_numpy()
+        self.first = np.array([t.first for t in plan.terms], np.int64)[used]
+        self.next = np.array([t.next for t in plan.terms], np.int64)[used]
+        self.per = np.array([t.per for t in plan.terms], np.int64)[used]
+        self.units, self.fees = column("_units"), column("_fees")
+        self.code, self.cls = column("_code"), column("_class")
+        self.start = column("_at") - int(plan.start.timestamp()) * _MICRO
+        self.place = column("_trunk") * len(SERVICES) + column("_svc")
+        self.cell, self.row, self.rate = column("_cell"), column("_row"), column("_rate")
+        self.done = np.zeros(legs.height, np.int64)
+        self.whole, self.part = self.fees.copy(), np.zeros(legs.height, np.int64)
+        self.reason = np.full(legs.height, None, object)
+        self.single = np.ones(legs.height, bool)
+        self.price = plan.rates["price_e10"].to_numpy()
+        self.first_price = plan.rates["first_e10"].to_numpy()
+        self.kind = plan.rates["kind"].to_numpy()
+
+    def run(self) -> None:
+        """Price part after part until every leg's units are spent."""
+        open_legs = np.arange(len(self.units))
+        while len(open_legs):
+            reached = self._reach(open_legs)
+            self._add(open_legs, reached)
+            self.done[open_legs] = reached
+            open_legs = open_legs[reached < self.units[open_legs]]
+            open_legs = self._step(open_legs)
+        carry = self.part // self.per
+        self.whole += carry
+        self.part -= carry * self.per
+
+    def _reach(self, legs: np.ndarray) -> np.ndarray:
+        """Units priced when the next price begins: increments that begin before it count whole."""
+        assert self.side.until is not None
+        boundary = self.side.until[self.cell[legs]].astype(np.int64) * _MICRO
+        seconds = -((self.start[legs] - boundary) // _MICRO)
+        first, following = self.first[legs], self.next[legs]
+        steps = np.maximum(0, -((first - seconds) // following))
+        return np.minimum(self.units[legs], first + steps * following)
+
+    def _add(self, legs: np.ndarray, reached: np.ndarray) -> None:
+        beginning = self.done[legs] == 0
+        first = np.where(beginning, np.minimum(self.first[legs], reached), 0)
+        rate, opened = self.rate[legs], self.kind[self.rate[legs]] == OPEN
+        per = self.per[legs]
+        for units, price in (
+            (first, self.first_price[rate]),
+            (reached - self.done[legs] - first, self.price[rate]),
+        ):
+            cost = np.where(opened, price, 0)
+            fraction = units % per * (cost % per)
+            self.whole[legs] += units // per * cost + units % per * (cost // per) + fraction // per
+            self.part[legs] += fraction % per
+
+    def _step(self, legs: np.ndarray) -> np.ndarray:
+        """Move legs to the plan row and rate that hold when their next increment begins."""
+        second = (self.start[legs] + self.done[legs] * _MICRO) // _MICRO
+        beyond = second >= self.plan.seconds
+        self.reason[legs[beyond]] = "OUT_OF_RANGE"
+        legs, second = legs[~beyond], second[~beyond]
+        segment = self.plan.segments[second].astype(np.int64)
+        self.cell[legs] = segment * len(self.plan.trunks) * len(SERVICES) + self.place[legs]
+        row = self.side.rows[self.cell[legs]].astype(np.int64)
+        agreements = np.array([r.agreement for r in self.plan.rows])
+        same = (row > NO_AGREEMENT) & (agreements[row] == agreements[self.row[legs]])
+        sets = np.array([r.rate_set for r in self.plan.rows], np.int64)
+        rate = self.plan.rate_sets[sets[row] + self.cls[legs], self.code[legs]]
+        # where the agreement itself ends inside the call, its last price holds to the call's end
+        rate = np.where(same, rate, self.rate[legs])
+        self.single[legs] &= rate == self.rate[legs]
+        self.rate[legs] = rate
+        unpriced = ~np.isin(self.kind[self.rate[legs]], (OPEN, BILL_AND_KEEP))
+        self.reason[legs[unpriced]] = "NO_RATE"
+        return legs[~unpriced]
