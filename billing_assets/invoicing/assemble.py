@@ -1,0 +1,293 @@
+"""From the charges of one cycle and leg to one document, with its tax and its totals.
+
+Pure: charges, parties and dates come in, a checked `Document` comes out; amounts are taken from
+the charges as they stand. Tax follows the partner's position (catalogue 2.4); converting it to
+our own currency is not done here.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import polars as pl
+
+from billing_assets.core.errors import BillingError, InputError, Problem
+from billing_assets.core.money import Rounding, minor_units, round_amount
+from billing_assets.core.periods import Period
+from billing_assets.invoicing.document import (
+    Document,
+    DocumentPeriod,
+    Kind,
+    Line,
+    Party,
+    Provenance,
+    References,
+    TaxRow,
+    Totals,
+    TrafficDay,
+    plain,
+    subtotals_of,
+    tax_figures,
+)
+from billing_assets.reference.models import Agreement, Carrier, Leg, Partner, Tax
+
+SECTION_ORDER = ("usage", "prior_period", "recurring")
+"""Sections in the order in which a document shows them; any other follows by name."""
+
+LINE_ORDER = (
+    "service",
+    "destination",
+    "origin",
+    "band",
+    "first_day",
+    "last_day",
+    "price",
+    "description",
+    "charge_id",
+)
+
+
+def assemble(
+    charges: pl.DataFrame,
+    *,
+    carrier: Carrier,
+    partner: Partner,
+    period: Period,
+    issue_date: date,
+    provenance: Provenance,
+    agreements: Sequence[Agreement] = (),
+    traffic: pl.DataFrame | None = None,
+    notes: Sequence[str] = (),
+) -> Document:
+    """Make the draft document of one cycle and leg.
+
+    `charges` are rows of table `charge` of one cycle, partner, leg and currency. A customer leg
+    becomes our invoice, a supplier leg an internal cost statement with the partner as seller.
+    `agreements` lend their contract references; `traffic` are the rows of `usage_daily` that the
+    cycle counts, for the chart. The due date is `issue_date` plus the partner's terms.
+
+    Raises `InputError` when master data cannot carry the document (see `master_data_problems`),
+    `BillingError` when the charges are not of one document or not rounded to minor units.
+    """
+    leg = Leg(_only(charges, "leg"))
+    currency = _only(charges, "currency")
+    kind = Kind.INVOICE if leg is Leg.CUSTOMER else Kind.COST_STATEMENT
+    _require(charges, "cycle", provenance.cycle)
+    _require(charges, "partner", partner.partner)
+    problems = master_data_problems(carrier, partner, kind, currency)
+    if problems:
+        raise InputError(f"master data of {partner.partner} cannot carry the document", problems)
+
+    lines = tuple(_lines(charges, partner.tax, currency))
+    zero = Decimal(0).scaleb(-minor_units(currency))
+    net = sum((line.amount for line in lines), zero)
+    charged = charges["amount"].sum()
+    if net != charged:
+        raise BillingError(f"lines sum to {net} but the charges to {charged} {currency}")
+    taxes = tuple(
+        TaxRow(category=category, rate=rate, base=base, tax=tax, reason=partner.tax.reason)
+        for category, rate, base, tax in tax_figures(lines, currency)
+    )
+    tax = sum((row.tax for row in taxes), zero)
+    ours, theirs = _carrier_party(carrier), _partner_party(partner)
+    invoice = kind is Kind.INVOICE
+    return Document(
+        kind=kind,
+        leg=leg,
+        issue_date=issue_date,
+        due_date=issue_date + timedelta(days=partner.terms_days),
+        terms_days=partner.terms_days,
+        period=DocumentPeriod.of(period),
+        currency=currency,
+        language=partner.document.language,
+        template_name=partner.document.template,
+        # EN 16931 allows two decimals at most (BR-DEC), whatever the currency
+        xml_profile="ubl-schema-only" if minor_units(currency) > 2 else partner.document.xml,
+        seller=ours if invoice else theirs,
+        buyer=theirs if invoice else ours,
+        banks=carrier.bank if invoice else ((partner.bank,) if partner.bank else ()),
+        references=_references(charges, partner, agreements),
+        lines=lines,
+        subtotals=subtotals_of(lines),
+        taxes=taxes,
+        totals=Totals(net=net, tax=tax, gross=net + tax),
+        notes=tuple(notes),
+        traffic=_traffic(traffic),
+        provenance=provenance,
+    )
+
+
+def master_data_problems(
+    carrier: Carrier, partner: Partner, kind: Kind, currency: str
+) -> list[Problem]:
+    """What is missing or contradictory in master data for a document, before any is made.
+
+    Rules of EN 16931 and Peppol that a validator would only report when the document exists.
+    """
+    tax, settings = partner.tax, partner.document
+    who = f"partner {partner.partner}"
+    found: list[Problem] = []
+
+    def refuse(field: str, value: object, message: str) -> None:
+        found.append(Problem(message, file=who, field=field, value=str(value)))
+
+    if tax.category == "S" and not tax.rate:
+        refuse("tax.rate", tax.rate, "category S needs a rate above zero")
+    if tax.category != "S" and tax.rate:
+        refuse("tax.rate", tax.rate, f"category {tax.category} bears no rate")
+    if tax.category == "E" and not tax.reason:
+        refuse("tax.reason", "", "an exemption needs its reason (BR-E-10)")
+    if tax.category == "AE" and not tax.vat_id:
+        refuse("tax.vat_id", "", "reverse charge needs the partner's VAT id (BR-AE-02)")
+    if kind is Kind.COST_STATEMENT:
+        return found
+
+    if tax.category != "O" and not carrier.vat_id:
+        found.append(Problem("our VAT id is missing", file="carrier", field="vat_id"))
+    if not any(bank.iban or bank.account for bank in carrier.bank):
+        found.append(Problem("no bank account to pay to", file="carrier", field="bank"))
+    if tax.category != "O" and tax.vat_id and not tax.vat_id[:2].isalpha():
+        refuse("tax.vat_id", tax.vat_id, "a VAT id begins with its country (BR-CO-09)")
+    if settings.xml == "peppol-self-billing-3":
+        refuse("document.xml", settings.xml, "self-billing is for documents that a buyer issues")
+    if settings.xml == "peppol-bis-3":
+        if minor_units(currency) > 2:
+            refuse("document.xml", settings.xml, f"Peppol cannot carry {currency}'s decimals")
+        if not (settings.endpoint_scheme and settings.endpoint_id):
+            refuse("document.endpoint_id", "", "Peppol needs the buyer's endpoint (R010)")
+        if not (settings.buyer_reference or settings.purchase_order):
+            refuse("document.buyer_reference", "", "Peppol needs it or a purchase order (R003)")
+        if not (carrier.endpoint_scheme and carrier.endpoint_id):
+            found.append(
+                Problem("Peppol needs the seller's (R020)", file="carrier", field="endpoint_id")
+            )
+    return found
+
+
+def _only(charges: pl.DataFrame, column: str) -> str:
+    """The single value of a column; a document is of one leg and one currency."""
+    values = charges[column].unique().sort().to_list()
+    if len(values) != 1:
+        shown = ", ".join(map(str, values)) or "none"
+        raise BillingError(
+            f"charges of one document must share their {column}; found {shown}",
+            hint="filter the charges by cycle, partner, leg and currency",
+        )
+    return values[0]
+
+
+def _require(charges: pl.DataFrame, column: str, expected: str) -> None:
+    found = _only(charges, column)
+    if found != expected:
+        raise BillingError(f"charges are of {column} {found}, the document of {expected}")
+
+
+def _section_rank(section: str) -> tuple[int, str]:
+    known = section in SECTION_ORDER
+    return (SECTION_ORDER.index(section) if known else len(SECTION_ORDER), section)
+
+
+def _lines(charges: pl.DataFrame, tax: Tax, currency: str) -> Iterator[Line]:
+    """Lines in the order of the document; each charge is exactly one line."""
+    ordered = sorted(
+        charges.sort(*LINE_ORDER, nulls_last=True).iter_rows(named=True),
+        key=lambda row: _section_rank(row["section"]),
+    )
+    for number, row in enumerate(ordered, start=1):
+        yield _line(number, row, tax, currency)
+
+
+def _line(number: int, row: Mapping[str, Any], tax: Tax, currency: str) -> Line:
+    exact: Decimal = row["amount"]
+    amount = round_amount(exact, minor_units(currency), Rounding.DOWN)
+    if amount != exact:
+        raise BillingError(
+            f"charge {row['charge_id']} ({row['description']}) has amount {plain(exact)}, "
+            f"finer than the minor unit of {currency}",
+            hint="the charge's line rounding must end at the currency's minor units",
+        )
+    quantity: Decimal = row["quantity"] or Decimal(0)
+    price: Decimal | None = row["price"]
+    return Line(
+        number=number,
+        charge_id=str(row["charge_id"]),
+        kind=row["kind"],
+        section=row["section"],
+        service=row["service"] or "",
+        agreement=row["agreement"] or "",
+        description=row["description"],
+        destination=row["destination"] or "",
+        band=row["band"] or "",
+        origin=row["origin"] or "",
+        first_day=row["first_day"],
+        last_day=row["last_day"],
+        records=row["records"] or 0,
+        answered=row["answered"] or 0,
+        # a credit is a negative quantity at a positive price (EN 16931 BR-27)
+        quantity=abs(quantity) if amount >= 0 else -abs(quantity),
+        unit=row["unit"],
+        price=None if price is None else abs(price),
+        exact_amount=row["exact_amount"],
+        amount=amount,
+        tax_category=tax.category,
+        tax_rate=tax.rate,
+        steps=tuple(json.loads(row["steps"] or "[]")),
+    )
+
+
+def _references(
+    charges: pl.DataFrame, partner: Partner, agreements: Sequence[Agreement]
+) -> References:
+    billed = tuple(charges["agreement"].drop_nulls().unique().sort())
+    contracts = {a.contract_reference for a in agreements if a.key in billed}
+    return References(
+        agreements=billed,
+        contracts=tuple(sorted(contracts - {""})),
+        purchase_order=partner.document.purchase_order,
+        buyer_reference=partner.document.buyer_reference,
+    )
+
+
+def _carrier_party(carrier: Carrier) -> Party:
+    return Party(
+        id=carrier.entity,
+        name=carrier.name,
+        address=carrier.address,
+        vat_id=carrier.vat_id,
+        registration=carrier.registration,
+        email=carrier.contact_email,
+        endpoint_scheme=carrier.endpoint_scheme,
+        endpoint_id=carrier.endpoint_id,
+    )
+
+
+def _partner_party(partner: Partner) -> Party:
+    settings = partner.document
+    return Party(
+        id=partner.partner,
+        name=partner.name,
+        address=partner.address,
+        vat_id=partner.tax.vat_id,
+        registration=partner.tax.registration,
+        email=settings.emails[0] if settings.emails else "",
+        endpoint_scheme=settings.endpoint_scheme,
+        endpoint_id=settings.endpoint_id,
+    )
+
+
+def _traffic(usage: pl.DataFrame | None) -> tuple[TrafficDay, ...]:
+    """Records and answered minutes by local day, from rows of `usage_daily`."""
+    if usage is None:
+        return ()
+    days = usage.group_by("local_day").agg(pl.sum("records", "duration_ms")).sort("local_day")
+    return tuple(
+        TrafficDay(
+            day=day,
+            records=records,
+            minutes=round_amount(Fraction(duration_ms, 60_000), 2, Rounding.HALF_UP),
+        )
+        for day, records, duration_ms in days.iter_rows()
+    )

@@ -1,0 +1,350 @@
+"""The canonical document: what an invoice says, frozen before anything is rendered from it.
+
+Every rendering comes from these fields alone, so its JSON bytes and their hash stand for the
+document. A `Document` whose totals do not agree cannot be made. No layout and no rule of an XML
+format lives here.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from billing_assets.core.ids import canonical_json, sha256_of
+from billing_assets.core.money import Rounding, minor_units, round_amount
+from billing_assets.core.periods import Period
+from billing_assets.reference.models import Address, Bank, Leg
+
+
+def _no_float(value: object) -> object:
+    """Refuse binary floats: they have already lost digits."""
+    if isinstance(value, float):
+        raise ValueError("is a binary float; write decimals as text")
+    return value
+
+
+def plain(value: Decimal) -> str:
+    """A decimal as plain text without trailing zeros, so equal values have equal bytes.
+
+    >>> plain(Decimal("1200.5000"))
+    '1200.5'
+    """
+    text = format(value, "f")
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
+
+
+Amount = Annotated[
+    Decimal,
+    BeforeValidator(_no_float),
+    PlainSerializer(lambda value: format(value, "f"), return_type=str, when_used="json"),
+]
+"""A sum in the document's currency, with exactly its minor units."""
+
+Exact = Annotated[
+    Decimal,
+    BeforeValidator(_no_float),
+    PlainSerializer(plain, return_type=str, when_used="json"),
+]
+"""A quantity, price or rate with all its digits."""
+
+
+class Kind(StrEnum):
+    """Kinds of documents; a cost statement is internal and never takes a number."""
+
+    INVOICE = "invoice"
+    CREDIT_NOTE = "credit_note"
+    DEBIT_NOTE = "debit_note"
+    SELF_BILLED = "self_billed"
+    COST_STATEMENT = "cost_statement"
+
+
+TaxCategory = Literal["S", "AE", "O", "E", "G", "Z"]
+"""EN 16931 categories: standard, reverse charge, outside scope, exempt, export, zero rated."""
+
+XmlProfile = Literal["ubl", "peppol-bis-3", "peppol-self-billing-3", "ubl-schema-only"]
+
+
+TaxFigures = tuple[TaxCategory, Decimal, Decimal, Decimal]
+"""Category, rate (a fraction), base and tax."""
+
+
+class Part(BaseModel):
+    """A part of a document: closed and immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Party(Part):
+    """Seller or buyer as the law wants them named."""
+
+    id: str
+    name: str
+    address: Address
+    vat_id: str = ""
+    registration: str = ""
+    email: str = ""
+    endpoint_scheme: str = ""
+    endpoint_id: str = ""
+
+
+class DocumentPeriod(Part):
+    """Local days that the document covers, both included, in an IANA zone."""
+
+    first_day: date
+    last_day: date
+    zone: str
+
+    @classmethod
+    def of(cls, period: Period) -> "DocumentPeriod":
+        """The days of a half-open period."""
+        return cls(first_day=period.start, last_day=period.last_day, zone=period.zone)
+
+
+class Corrected(Part):
+    """The earlier document that a credit or debit note amends (VAT Directive Art. 219)."""
+
+    number: str
+    issue_date: date
+
+
+class References(Part):
+    """What the reader files the document under."""
+
+    agreements: tuple[str, ...] = ()
+    contracts: tuple[str, ...] = ()
+    purchase_order: str = ""
+    buyer_reference: str = ""
+    corrects: Corrected | None = None
+
+
+class Line(Part):
+    """One charge: an amount with what it was made from.
+
+    `quantity` bears the sign of the amount and `price` never does (EN 16931 BR-27). A usage
+    amount is the sum of rounded records, so it may differ from quantity x price; `price` is None
+    where no single price applies, and `steps` then derive the amount.
+    """
+
+    number: Annotated[int, Field(ge=1)]
+    charge_id: str
+    kind: str
+    section: str
+    service: str
+    agreement: str
+    description: str
+    destination: str = ""
+    band: str = ""
+    origin: str = ""
+    first_day: date
+    last_day: date
+    records: Annotated[int, Field(ge=0)]
+    answered: Annotated[int, Field(ge=0)]
+    quantity: Exact
+    unit: str
+    price: Annotated[Exact, Field(ge=0)] | None
+    exact_amount: Exact
+    amount: Amount
+    tax_category: TaxCategory
+    tax_rate: Exact
+    steps: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _sign_is_on_the_quantity(self) -> "Line":
+        if self.quantity * self.amount < 0:
+            raise ValueError(f"line {self.number}: quantity and amount differ in sign")
+        if self.last_day < self.first_day:
+            raise ValueError(f"line {self.number}: last day before first day")
+        return self
+
+
+class Subtotal(Part):
+    """The lines of one section, service and unit, summed."""
+
+    section: str
+    service: str
+    unit: str
+    records: int
+    answered: int
+    quantity: Exact
+    amount: Amount
+
+
+class TaxRow(Part):
+    """Tax of one category and rate: `tax` is `base` x `rate`, rounded once half up.
+
+    `reason` is the partner's own words for why no tax is charged; layouts add the legal legend.
+    """
+
+    category: TaxCategory
+    rate: Exact
+    base: Amount
+    tax: Amount
+    reason: str = ""
+
+
+class Totals(Part):
+    """Sums of the document in its currency."""
+
+    net: Amount
+    tax: Amount
+    gross: Amount
+
+
+class TrafficDay(Part):
+    """Usage of one local day: records, and answered minutes to two decimals."""
+
+    day: date
+    records: int
+    minutes: Exact
+
+
+class Provenance(Part):
+    """What the document was made from, so that it can be proved later.
+
+    `pins` maps each table of the lake to the version that was read; the other fields are content
+    hashes and versions of programs.
+    """
+
+    cycle: str
+    pins: dict[str, int] = {}
+    reference: str = ""
+    template: str = ""
+    engines: dict[str, str] = {}
+
+
+class Document(Part):
+    """One document. Raises `ValidationError` at its making when any total does not agree.
+
+    `number` is None in a draft. Amounts are in `currency` with its minor units; `due_date` and
+    `terms_days` are always present because payment terms must be.
+    """
+
+    form: Literal["1"] = "1"
+    kind: Kind
+    leg: Leg
+    number: str | None = None
+    issue_date: date
+    due_date: date
+    terms_days: Annotated[int, Field(ge=0)]
+    period: DocumentPeriod
+    currency: str
+    language: str
+    template_name: str
+    xml_profile: XmlProfile
+    seller: Party
+    buyer: Party
+    banks: tuple[Bank, ...] = ()
+    references: References
+    lines: Annotated[tuple[Line, ...], Field(min_length=1)]
+    subtotals: tuple[Subtotal, ...]
+    taxes: tuple[TaxRow, ...]
+    totals: Totals
+    notes: tuple[str, ...] = ()
+    traffic: tuple[TrafficDay, ...] = ()
+    provenance: Provenance
+
+    @property
+    def is_draft(self) -> bool:
+        """True until finalisation gives the number."""
+        return self.number is None
+
+    def canonical(self) -> bytes:
+        """The bytes that stand for this document: equal documents have equal bytes."""
+        return canonical_json(self.model_dump(mode="json"))
+
+    def sha256(self) -> str:
+        """Content hash of the canonical bytes, in hex."""
+        return sha256_of(self.canonical())
+
+    @model_validator(mode="after")
+    def _totals_agree(self) -> "Document":
+        problems = [f"{c.name}: {c.detail}" for c in identities(self) if not c.ok]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+class Identity(Part):
+    """One sum that must agree: what it is called, whether it does, and both figures."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def _equal(name: str, found: object, expected: object) -> Identity:
+    return Identity(name=name, ok=found == expected, detail=f"{found} = {expected}")
+
+
+def identities(document: Document) -> list[Identity]:
+    """Every sum of a document against what it must equal, recomputed from its lines."""
+    totals, lines = document.totals, document.lines
+    decimals = minor_units(document.currency)
+    rows = [
+        _equal("lines sum to net", sum(line.amount for line in lines), totals.net),
+        _equal("subtotals are those of the lines", document.subtotals, subtotals_of(lines)),
+        _equal(
+            "taxes are those of the lines",
+            [(row.category, row.rate, row.base, row.tax) for row in document.taxes],
+            tax_figures(lines, document.currency),
+        ),
+        _equal("tax rows sum to tax", sum(row.tax for row in document.taxes), totals.tax),
+        _equal("net plus tax is gross", totals.net + totals.tax, totals.gross),
+    ]
+    amounts = [totals.net, totals.tax, totals.gross, *(line.amount for line in lines)]
+    wrong = [str(amount) for amount in amounts if amount.as_tuple().exponent != -decimals]
+    rows.append(
+        Identity(
+            name=f"amounts have the {decimals} decimals of {document.currency}",
+            ok=not wrong,
+            detail=", ".join(wrong[:5]) or "all",
+        )
+    )
+    terms = (document.due_date - document.issue_date).days
+    rows.append(_equal("due date is issue date plus terms", terms, document.terms_days))
+    return rows
+
+
+def subtotals_of(lines: Iterable[Line]) -> tuple[Subtotal, ...]:
+    """Sum lines by section, service and unit, in the order in which they first appear."""
+    groups: dict[tuple[str, str, str], list[Line]] = defaultdict(list)
+    for line in lines:
+        groups[line.section, line.service, line.unit].append(line)
+    return tuple(
+        Subtotal(
+            section=section,
+            service=service,
+            unit=unit,
+            records=sum(line.records for line in group),
+            answered=sum(line.answered for line in group),
+            quantity=sum((line.quantity for line in group), Decimal(0)),
+            amount=sum((line.amount for line in group), Decimal(0)),
+        )
+        for (section, service, unit), group in groups.items()
+    )
+
+
+def tax_figures(lines: Iterable[Line], currency: str) -> list[TaxFigures]:
+    """Category, rate, base and tax of each group of lines, by category and rate.
+
+    Tax is rounded once a group, half up, to the currency's minor units.
+    """
+    bases: dict[tuple[TaxCategory, Decimal], Decimal] = defaultdict(Decimal)
+    for line in lines:
+        bases[line.tax_category, line.tax_rate] += line.amount
+    decimals = minor_units(currency)
+    return [
+        (
+            category,
+            rate,
+            base,
+            round_amount(Fraction(base) * Fraction(rate), decimals, Rounding.HALF_UP),
+        )
+        for (category, rate), base in sorted(bases.items())
+    ]

@@ -1,0 +1,93 @@
+"""PDF of a document by Typst: PDF/A-3a and PDF/UA-1 in one file, the XML attached.
+
+The same document, layout and engine give the same bytes on every machine: the time stamp is the
+issue date and the only font is the one installed with us. What the font cannot show is refused,
+because Typst would otherwise leave a hole in an invoice without a word.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, time
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import fontpkg_ibm_plex_sans
+import typst
+
+from billing_assets.core.errors import BillingError
+from billing_assets.invoicing.document import Document
+from billing_assets.invoicing.layout import render_layout
+
+STANDARDS: Final[list["typst.PDFStandard"]] = ["a-3a", "ua-1"]
+
+ENGINES: Final = ("typst", "jinja2", "babel", "fontpkg-ibm-plex-sans", "lxml")
+"""Packages whose version decides about the bytes of a rendering."""
+
+_MISSING_GLYPH: Final = re.compile(r'the text `"(.+?)"` could not be displayed')
+
+
+def render_pdf(document: Document, templates: Path, xml: bytes | None = None) -> bytes:
+    """The document as PDF; `xml` is attached as its alternative form.
+
+    Raises `BillingError` when the layout does not compile or a text has a glyph that the font
+    lacks, naming the text, and what `render_layout` raises.
+    """
+    source = render_layout(document, templates)
+    inputs = {"xml": xml.decode()} if xml else {}
+    stamp = datetime.combine(document.issue_date, time(), UTC)
+    try:
+        compiler = typst.Compiler(
+            source.encode(), root=templates, font_paths=_fonts(), sys_inputs=inputs
+        )
+        output = compiler.compile(format="pdf", pdf_standards=STANDARDS, timestamp=stamp)
+    except typst.TypstError as error:
+        raise _explained(error, document) from error
+    if not isinstance(output, bytes):
+        raise TypeError("a PDF is one file")
+    return output
+
+
+def engine_versions() -> dict[str, str]:
+    """The installed versions of everything that renders, for a document's provenance."""
+    return {name: version(name) for name in ENGINES}
+
+
+@lru_cache
+def _fonts() -> typst.Fonts:
+    """The one font family of our documents; neither the system's nor Typst's own."""
+    return typst.Fonts(
+        include_system_fonts=False,
+        include_embedded_fonts=False,
+        font_paths=[fontpkg_ibm_plex_sans.ROOT / "files"],
+    )
+
+
+def _explained(error: typst.TypstError, document: Document) -> BillingError:
+    missing = dict.fromkeys(_MISSING_GLYPH.findall(error.diagnostic))
+    glyphs = "".join(
+        re.sub(r"\\u\{([0-9a-f]+)\}", lambda m: chr(int(m[1], 16)), g) for g in missing
+    )
+    if not glyphs:
+        return BillingError(
+            f"layout {document.template_name} does not compile: {error.message}\n{error.diagnostic}"
+        )
+    texts = [text for text in _texts(document.model_dump()) if set(text) & set(glyphs)]
+    shown = ", ".join(map(repr, dict.fromkeys(texts))) or "a text of the layout"
+    return BillingError(
+        f"the font {fontpkg_ibm_plex_sans.FAMILY} has no glyph for {glyphs!r} in {shown}",
+        hint="write the text in Latin, Greek or Cyrillic letters",
+    )
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text inside a document."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
