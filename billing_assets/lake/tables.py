@@ -222,7 +222,7 @@ RATED_LEG = Table(
         "day": "the UTC slice day of the record in xdr",
         "bucket": "hash of the partner into the configured number of buckets",
         "agreement": "'ID@version'",
-        "rate_id": "row of table `rate`; null where no rate applies (unanswered, transit owns)",
+        "rate_id": "row of table `rate`; null where an uncharged record has none",
         "code": "the matched code's digits",
         "event_time": "the stamp that the agreement rates by",
         "local_day": "day of event_time in the agreement's zone: the day that a cycle counts",
@@ -231,8 +231,8 @@ RATED_LEG = Table(
         "rate_e10": "price of one unit of account (minute, message, MB) incl. surcharges",
         "fees_e10": "setup, attempt and per-call fees inside amount_e10",
         "amount_e10": "rounded once as the agreement says; negative when reverse billed",
-        "pricing": "priced, not_chargeable (unanswered, undelivered, under grace) or "
-        "bill_and_keep (counted, free on purpose)",
+        "pricing": "priced; split (over a band or rate change, by parts: no single rate); "
+        "not_chargeable (unanswered, undelivered, under grace); bill_and_keep (free on purpose)",
         "plan": "content hash of the rating plan",
         "rerate_request": "the request that last priced the leg; null at first rating",
     },

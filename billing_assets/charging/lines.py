@@ -1,0 +1,219 @@
+"""Usage lines and recurring fees of a cycle.
+
+A usage line is the exact sum of rounded records, rounded once more as the agreement says for
+lines. A recurring fee is the monthly price by the actual days of the period (I01 to I03).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+from fractions import Fraction
+
+import polars as pl
+
+from billing_assets.charging.cycles import Cycle
+from billing_assets.core.errors import BillingError
+from billing_assets.core.ids import bucket_of, stable_id
+from billing_assets.core.money import Rounding, from_e10, minor_units, round_amount
+from billing_assets.lake.tables import CHARGE
+from billing_assets.rating.plan import units_per_price
+from billing_assets.reference.load import InForce
+from billing_assets.reference.models import Agreement, Recurring
+
+_LINE_KEYS = (
+    "agreement",
+    "leg",
+    "service",
+    "destination",
+    "band",
+    "origin",
+    "rate_e10",
+    "pricing",
+    "currency",
+    "prior",
+)
+
+
+def charge_cycle(
+    cycle: Cycle,
+    agreements: Sequence[InForce],
+    usage: pl.DataFrame,
+    *,
+    buckets: int,
+    sources: Mapping[str, object],
+) -> pl.DataFrame:
+    """All charges of a cycle, in the columns of table `charge`.
+
+    `usage` are rows of `usage_daily` of the partner that the cycle bills: local days of its
+    period, and earlier days that no cycle has billed. `sources` names what they were made from.
+    Raises `BillingError` when the lines do not add up to the usage.
+    """
+    terms = {a.terms.key: a.terms for a in agreements}
+    rows = _usage_lines(cycle, terms, usage)
+    for agreement in agreements:
+        rows += _recurring_lines(cycle, agreement)
+    provenance = json.dumps(sources, sort_keys=True)
+    charges = pl.DataFrame(
+        [
+            {
+                **row,
+                "month": cycle.month,
+                "bucket": bucket_of(cycle.partner, buckets),
+                "cycle": cycle.cycle,
+                "partner": cycle.partner,
+                "charge_id": stable_id(cycle.cycle, *(str(k) for k in row.pop("key"))),
+                "steps": json.dumps(row.pop("steps"), ensure_ascii=False),
+                "sources": provenance,
+            }
+            for row in rows
+        ],
+        schema=CHARGE.schema,
+    ).sort(CHARGE.order)
+    _assert_whole(cycle, usage, charges)
+    return charges
+
+
+def _assert_whole(cycle: Cycle, usage: pl.DataFrame, charges: pl.DataFrame) -> None:
+    """Usage lines carry the usage to the last unit, by agreement and currency."""
+    rated = _totals(usage, "amount")
+    lines = _totals(charges.filter(pl.col("kind") == "usage"), "exact_amount")
+    if rated != lines:
+        raise BillingError(
+            f"usage lines of {cycle.cycle} do not add up to its rated usage: "
+            f"{lines} against {rated}",
+            hint="please report this as a defect",
+        )
+
+
+def _totals(frame: pl.DataFrame, column: str) -> dict[tuple[str, str], Decimal]:
+    """Sums by agreement and currency."""
+    grouped = frame.group_by("agreement", "currency").agg(pl.col(column).sum())
+    return {(agreement, currency): total for agreement, currency, total in grouped.iter_rows()}
+
+
+def _usage_lines(
+    cycle: Cycle, terms: Mapping[str, Agreement], usage: pl.DataFrame
+) -> list[dict[str, object]]:
+    """One line for each destination, rate, band, origin and period part of the usage."""
+    grouped = (
+        usage.with_columns(pl.col("local_day") < cycle.period.start)
+        .rename({"local_day": "prior"})
+        .with_columns(usage["local_day"])
+        .group_by(_LINE_KEYS)
+        .agg(
+            pl.col("local_day").min().alias("first_day"),
+            pl.col("local_day").max().alias("last_day"),
+            pl.col("records", "answered", "quantity", "billed_units").sum(),
+            pl.col("fees", "amount").sum(),
+        )
+        .sort(_LINE_KEYS, nulls_last=True)
+    )
+    return [_usage_line(terms[row["agreement"]], row) for row in grouped.iter_rows(named=True)]
+
+
+def _usage_line(terms: Agreement, row: dict[str, object]) -> dict[str, object]:
+    per = units_per_price(terms)
+    units = Fraction(int(str(row["billed_units"])), per)
+    exact = Decimal(str(row["amount"]))
+    rounding = terms.rounding.line
+    decimals = minor_units(terms.currency) if rounding.decimals is None else rounding.decimals
+    amount = round_amount(exact, decimals, rounding.method)
+    rate = row["rate_e10"]
+    price = from_e10(int(str(rate))) if rate is not None else None
+    unit = terms.priced_unit
+    quantity = round_amount(units, 10, Rounding.HALF_UP)
+    steps = [
+        f"{row['records']} records, {row['answered']} answered, {_text(quantity)} billed {unit}s",
+        f"sum of records, each rounded by the agreement: {_text(exact)} {terms.currency}",
+    ]
+    if price is not None:
+        steps.insert(1, f"price {_text(price)} {terms.currency} a {unit}")
+    if amount != exact:
+        steps.append(f"line rounded {rounding.method} to {decimals} decimals: {amount}")
+    words = [str(row["destination"] or "uncharged attempts"), str(row["band"]), str(row["origin"])]
+    return {
+        "key": ("usage", *(row[name] for name in _LINE_KEYS)),
+        "agreement": terms.key,
+        "leg": row["leg"],
+        "kind": "usage",
+        "section": "prior_period" if row["prior"] else "usage",
+        "service": row["service"],
+        "description": ", ".join(word for word in words if word),
+        "destination": row["destination"],
+        "band": row["band"],
+        "origin": row["origin"],
+        "first_day": row["first_day"],
+        "last_day": row["last_day"],
+        "records": row["records"],
+        "answered": row["answered"],
+        "quantity": quantity,
+        "unit": unit,
+        "price": price,
+        "exact_amount": exact,
+        "amount": amount,
+        "currency": terms.currency,
+        "rule": str(row["pricing"]),
+        "steps": steps,
+    }
+
+
+def _recurring_lines(cycle: Cycle, agreement: InForce) -> list[dict[str, object]]:
+    return [
+        line
+        for fee in agreement.terms.recurring
+        if (line := _recurring_line(cycle, agreement, fee)) is not None
+    ]
+
+
+def _recurring_line(cycle: Cycle, agreement: InForce, fee: Recurring) -> dict[str, object] | None:
+    """A fee by the days on which it and its agreement hold, out of the days of the period."""
+    terms = agreement.terms
+    first = max(cycle.period.start, fee.valid_from, _local_day(terms.valid_from))
+    ends = [day for day in (fee.valid_to, terms.valid_to) if day is not None]
+    end = min([cycle.period.end, *(_local_day(day) for day in ends)])
+    days = (end - first).days
+    if days <= 0:
+        return None
+    exact = Fraction(fee.price) * Fraction(fee.quantity) * Fraction(days, cycle.period.days)
+    rounding = terms.rounding.line
+    decimals = minor_units(terms.currency) if rounding.decimals is None else rounding.decimals
+    amount = round_amount(exact, decimals, rounding.method)
+    steps = [f"{_text(fee.quantity)} x {_text(fee.price)} {terms.currency} a month"]
+    if days != cycle.period.days:
+        steps.append(f"{days} of {cycle.period.days} days")
+    steps.append(f"{amount} {terms.currency}")
+    return {
+        "key": ("recurring", terms.key, fee.fee),
+        "agreement": terms.key,
+        "leg": terms.leg.value,
+        "kind": "recurring",
+        "section": "recurring",
+        "service": terms.service.value,
+        "description": fee.title,
+        "destination": "",
+        "band": "",
+        "origin": "",
+        "first_day": first,
+        "last_day": end - timedelta(days=1),
+        "records": 0,
+        "answered": 0,
+        "quantity": fee.quantity,
+        "unit": "month",
+        "price": fee.price,
+        "exact_amount": round_amount(exact, 10, Rounding.HALF_UP),
+        "amount": amount,
+        "currency": terms.currency,
+        "rule": "recurring by actual days",
+        "steps": steps,
+    }
+
+
+def _local_day(value: date) -> date:
+    """The local day of a date or local time."""
+    return date(value.year, value.month, value.day)
+
+
+def _text(value: Decimal) -> str:
+    """A decimal without trailing zeros, for people."""
+    return f"{value.normalize():f}"
