@@ -6,6 +6,7 @@ lines. A recurring fee is the monthly price by the actual days of the period (I0
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -35,6 +36,15 @@ _LINE_KEYS = (
 )
 
 
+@dataclass(frozen=True)
+class _Line:
+    """A charge in the making: what identifies it, how it is derived, its own columns."""
+
+    key: tuple[object, ...]
+    steps: list[str]
+    columns: dict[str, object]
+
+
 def charge_cycle(
     cycle: Cycle,
     agreements: Sequence[InForce],
@@ -50,23 +60,23 @@ def charge_cycle(
     Raises `BillingError` when the lines do not add up to the usage.
     """
     terms = {a.terms.key: a.terms for a in agreements}
-    rows = _usage_lines(cycle, terms, usage)
+    lines = _usage_lines(cycle, terms, usage)
     for agreement in agreements:
-        rows += _recurring_lines(cycle, agreement)
+        lines += _recurring_lines(cycle, agreement)
     provenance = json.dumps(sources, sort_keys=True)
     charges = pl.DataFrame(
         [
             {
-                **row,
+                **line.columns,
                 "month": cycle.month,
                 "bucket": bucket_of(cycle.partner, buckets),
                 "cycle": cycle.cycle,
                 "partner": cycle.partner,
-                "charge_id": stable_id(cycle.cycle, *(str(k) for k in row.pop("key"))),
-                "steps": json.dumps(row.pop("steps"), ensure_ascii=False),
+                "charge_id": stable_id(cycle.cycle, *(str(part) for part in line.key)),
+                "steps": json.dumps(line.steps, ensure_ascii=False),
                 "sources": provenance,
             }
-            for row in rows
+            for line in lines
         ],
         schema=CHARGE.schema,
     ).sort(CHARGE.order)
@@ -92,9 +102,7 @@ def _totals(frame: pl.DataFrame, column: str) -> dict[tuple[str, str], Decimal]:
     return {(agreement, currency): total for agreement, currency, total in grouped.iter_rows()}
 
 
-def _usage_lines(
-    cycle: Cycle, terms: Mapping[str, Agreement], usage: pl.DataFrame
-) -> list[dict[str, object]]:
+def _usage_lines(cycle: Cycle, terms: Mapping[str, Agreement], usage: pl.DataFrame) -> list[_Line]:
     """One line for each destination, rate, band, origin and period part of the usage."""
     grouped = (
         usage.with_columns(pl.col("local_day") < cycle.period.start)
@@ -112,7 +120,7 @@ def _usage_lines(
     return [_usage_line(terms[row["agreement"]], row) for row in grouped.iter_rows(named=True)]
 
 
-def _usage_line(terms: Agreement, row: dict[str, object]) -> dict[str, object]:
+def _usage_line(terms: Agreement, row: dict[str, object]) -> _Line:
     per = units_per_price(terms)
     units = Fraction(int(str(row["billed_units"])), per)
     exact = Decimal(str(row["amount"]))
@@ -132,8 +140,8 @@ def _usage_line(terms: Agreement, row: dict[str, object]) -> dict[str, object]:
     if amount != exact:
         steps.append(f"line rounded {rounding.method} to {decimals} decimals: {amount}")
     words = [str(row["destination"] or "uncharged attempts"), str(row["band"]), str(row["origin"])]
-    return {
-        "key": ("usage", *(row[name] for name in _LINE_KEYS)),
+    key = ("usage", *(row[name] for name in _LINE_KEYS))
+    columns = {
         "agreement": terms.key,
         "leg": row["leg"],
         "kind": "usage",
@@ -154,11 +162,11 @@ def _usage_line(terms: Agreement, row: dict[str, object]) -> dict[str, object]:
         "amount": amount,
         "currency": terms.currency,
         "rule": str(row["pricing"]),
-        "steps": steps,
     }
+    return _Line(key, steps, columns)
 
 
-def _recurring_lines(cycle: Cycle, agreement: InForce) -> list[dict[str, object]]:
+def _recurring_lines(cycle: Cycle, agreement: InForce) -> list[_Line]:
     return [
         line
         for fee in agreement.terms.recurring
@@ -166,7 +174,7 @@ def _recurring_lines(cycle: Cycle, agreement: InForce) -> list[dict[str, object]
     ]
 
 
-def _recurring_line(cycle: Cycle, agreement: InForce, fee: Recurring) -> dict[str, object] | None:
+def _recurring_line(cycle: Cycle, agreement: InForce, fee: Recurring) -> _Line | None:
     """A fee by the days on which it and its agreement hold, out of the days of the period."""
     terms = agreement.terms
     first = max(cycle.period.start, fee.valid_from, _local_day(terms.valid_from))
@@ -183,8 +191,7 @@ def _recurring_line(cycle: Cycle, agreement: InForce, fee: Recurring) -> dict[st
     if days != cycle.period.days:
         steps.append(f"{days} of {cycle.period.days} days")
     steps.append(f"{amount} {terms.currency}")
-    return {
-        "key": ("recurring", terms.key, fee.fee),
+    columns = {
         "agreement": terms.key,
         "leg": terms.leg.value,
         "kind": "recurring",
@@ -205,8 +212,8 @@ def _recurring_line(cycle: Cycle, agreement: InForce, fee: Recurring) -> dict[st
         "amount": amount,
         "currency": terms.currency,
         "rule": "recurring by actual days",
-        "steps": steps,
     }
+    return _Line(("recurring", terms.key, fee.fee), steps, columns)
 
 
 def _local_day(value: date) -> date:
