@@ -36,9 +36,9 @@ def rate_day(lake: Lake, plan: RatingPlan, *, rerate_request: int | None = None)
     Both tables' slices of the day are replaced. Raises `BillingError` when the balance is not
     zero: every leg of every record is rated or suspended, none twice.
     """
-    records = lake.scan(XDR).filter(pl.col("day") == plan.day)
+    records = lake.scan(XDR, part={"day": plan.day})
     legs = _all_legs(plan, records, rerate_request)
-    lake.replace_slice_streaming(
+    lake.replace_slice(
         RATED_LEG,
         legs.filter(pl.col("reason").is_null()).drop("reason"),
         {"day": plan.day},
@@ -166,8 +166,7 @@ def roll_up(lake: Lake, day: date) -> pl.DataFrame:
     """
     answered = pl.col("answered").sum().cast(pl.Int64)
     usage = (
-        lake.scan(RATED_LEG)
-        .filter(pl.col("day") == day)
+        lake.scan(RATED_LEG, part={"day": day})
         .group_by(_KEYS)
         .agg(
             pl.len().cast(pl.Int64).alias("records"),

@@ -391,34 +391,28 @@ class Kernel:
         bases = np.array([r.class_base for r in plan.rows], np.int64)
         offsets = np.array([r.offset * _MICRO for r in plan.rows], np.int64)
         local = (pl.col("_at") + _gather(offsets, row)) // (86400 * _MICRO)
+        priced = pl.lit(0) if single is None else pl.when(single).then(0).otherwise(1)
         pricing = (
             pl.when(pl.col("_charged") & (pl.col("_status") == BILL_AND_KEEP))
-            .then(pl.lit("bill_and_keep"))
+            .then(3)
             .when(pl.col("_charged") | (pl.col("_amount") != 0))
-            .then(
-                pl.lit("priced")
-                if single is None
-                else pl.when(single).then(pl.lit("priced")).otherwise(pl.lit("split"))
-            )
-            .otherwise(pl.lit("not_chargeable"))
-        ).cast(pl.Enum(PRICINGS))
-        destinations = (
-            pl.Series(plan.destinations, dtype=pl.Enum(plan.destinations))
-            if plan.destinations
-            else pl.Series([""], dtype=pl.Enum([""]))
+            .then(priced)
+            .otherwise(2)
         )
         names = {
             "record_id": pl.col("record_id"),
             "day": pl.col("day"),
             "bucket": _gather(np.array([r.bucket for r in plan.rows], np.int32), row),
-            "leg": pl.lit(self.leg.value, pl.Enum([leg.value for leg in Leg])),
+            "leg": pl.lit(self.leg.value).cast(pl.Categorical),
             "service": pl.lit(_words(SERVICES)).gather(pl.col("_svc")),
             "partner": pl.lit(_words([r.partner for r in plan.rows])).gather(row),
             "account": pl.lit(_words([r.account for r in plan.rows])).gather(row),
             "agreement": pl.lit(_words([r.agreement for r in plan.rows])).gather(row),
             "rate_id": _gather(plan.rates["rate_id"], matched),
             "code": _gather(plan.rates["code"], matched),
-            "destination": pl.lit(destinations).gather(_gather(plan.rates["destination"], matched)),
+            "destination": pl.lit(_words(plan.destinations)).gather(
+                _gather(plan.rates["destination"], matched)
+            ),
             "band": pl.lit(_words([r.band for r in plan.rows])).gather(row),
             "origin": pl.lit(_words(plan.class_names)).gather(
                 _gather(bases, row) + pl.col("_class")
@@ -435,8 +429,8 @@ class Kernel:
             "fees_e10": pl.col("_fees") * TermColumns(plan).value("sign"),
             "amount_e10": pl.col("_amount"),
             "currency": pl.lit(_words([r.currency for r in plan.rows])).gather(row),
-            "pricing": pricing,
-            "plan": pl.lit(plan.version, pl.Enum([plan.version])),
+            "pricing": pl.lit(_words(PRICINGS)).gather(pricing),
+            "plan": pl.lit(plan.version).cast(pl.Categorical),
             "rerate_request": pl.lit(self.rerate_request, pl.Int64),
         }
         return [names[column].alias(column) for column in RATED_LEG.schema]
@@ -464,8 +458,8 @@ def _digits(number: pl.Expr) -> pl.Expr:
 
 
 def _words(values: Sequence[str]) -> pl.Series:
-    """A table of words as an Enum, so that gathering them moves small integers."""
-    return pl.Series(values, dtype=pl.Enum(sorted(set(values))))
+    """A table of words as Categorical, so that gathering and writing them moves integers."""
+    return pl.Series(values, dtype=pl.Categorical)
 
 
 def _micros(plan: RatingPlan) -> int:
