@@ -341,8 +341,8 @@ CHARGE = Table(
             "sources": pl.String,
         }
     ),
-    ("month", "bucket"),
-    ("partner", "cycle", "charge_id"),
+    ("month", "cycle"),
+    ("partner", "charge_id"),
     {
         "month": "'YYYY-MM' in which the cycle ends",
         "charge_id": "63-bit hash of the charge's key, equal at every run",

@@ -1,0 +1,47 @@
+"""A running installation: its settings and the stores that they name, opened together.
+
+The rooms above take stores as arguments; orchestration, desk and command line open them here.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from billing_assets.core.settings import Settings
+from billing_assets.lake.store import Lake
+from billing_assets.reference.load import Reference
+from billing_assets.reference.versions import current_reference
+from billing_assets.registry.blobs import BlobStore
+from billing_assets.registry.registry import Registry
+
+
+@dataclass(frozen=True)
+class Installation:
+    """The stores of one home."""
+
+    settings: Settings
+    lake: Lake
+    registry: Registry
+    blobs: BlobStore
+    """Raw files, reference files and documents, by content."""
+
+    @classmethod
+    def open(cls, settings: Settings | None = None) -> Self:
+        """Open the stores, making what does not exist yet; settings default to the environment."""
+        settings = settings or Settings()
+        settings.root.mkdir(parents=True, exist_ok=True)
+        return cls(
+            settings=settings,
+            lake=Lake(settings.lake, settings.lake_storage_options),
+            registry=Registry.open(settings.registry),
+            blobs=BlobStore(settings.archive),
+        )
+
+    @property
+    def templates(self) -> Path:
+        """Folder of document layouts."""
+        return self.settings.templates
+
+    def reference(self) -> Reference:
+        """The reference data in force; raises `NotFound` when none was loaded yet."""
+        return current_reference(self.registry, self.blobs)
