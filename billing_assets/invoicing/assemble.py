@@ -50,6 +50,14 @@ LINE_ORDER = (
 )
 
 
+def billable(charges: pl.DataFrame) -> pl.DataFrame:
+    """Charges that a document shows: all but records that cost nothing (unanswered calls, say).
+
+    Usage that is free on purpose (bill and keep) is shown.
+    """
+    return charges.filter(pl.col("rule") != "not_chargeable")
+
+
 def assemble(
     charges: pl.DataFrame,
     *,
@@ -65,12 +73,14 @@ def assemble(
     """Make the draft document of one cycle and leg.
 
     `charges` are rows of table `charge` of one cycle, partner, leg and currency. A customer leg
-    becomes our invoice, a supplier leg an internal cost statement with the partner as seller.
+    becomes our invoice, a supplier leg an internal cost statement with the partner as seller;
+    lines are the `billable` ones.
     `agreements` lend their contract references; `traffic` are the rows of `usage_daily` that the
     cycle counts, for the chart. The due date is `issue_date` plus the partner's terms.
 
     Raises `InputError` when master data cannot carry the document (see `master_data_problems`),
-    `BillingError` when the charges are not of one document or not rounded to minor units.
+    `BillingError` when the charges are not of one document, none is billable, or an amount is
+    finer than the minor unit.
     """
     leg = Leg(_only(charges, "leg"))
     currency = _only(charges, "currency")
@@ -81,7 +91,9 @@ def assemble(
     if problems:
         raise InputError(f"master data of {partner.partner} cannot carry the document", problems)
 
-    lines = tuple(_lines(charges, partner.tax, currency))
+    lines = tuple(_lines(billable(charges), partner.tax, currency))
+    if not lines:
+        raise BillingError(f"cycle {provenance.cycle} has nothing to bill on its {leg} leg")
     zero = Decimal(0).scaleb(-minor_units(currency))
     net = sum((line.amount for line in lines), zero)
     charged = charges["amount"].sum()

@@ -270,19 +270,19 @@ class Document(Part):
         return self
 
 
-class Identity(Part):
-    """One sum that must agree: what it is called, whether it does, and both figures."""
+class Check(Part):
+    """One thing that must hold: what it is, whether it does, and the figures or what is wrong."""
 
     name: str
     ok: bool
     detail: str
 
 
-def _equal(name: str, found: object, expected: object) -> Identity:
-    return Identity(name=name, ok=found == expected, detail=f"{found} = {expected}")
+def _equal(name: str, found: object, expected: object) -> Check:
+    return Check(name=name, ok=found == expected, detail=f"{found} = {expected}")
 
 
-def identities(document: Document) -> list[Identity]:
+def identities(document: Document) -> list[Check]:
     """Every sum of a document against what it must equal, recomputed from its lines."""
     totals, lines = document.totals, document.lines
     decimals = minor_units(document.currency)
@@ -300,7 +300,7 @@ def identities(document: Document) -> list[Identity]:
     amounts = [totals.net, totals.tax, totals.gross, *(line.amount for line in lines)]
     wrong = [str(amount) for amount in amounts if amount.as_tuple().exponent != -decimals]
     rows.append(
-        Identity(
+        Check(
             name=f"amounts have the {decimals} decimals of {document.currency}",
             ok=not wrong,
             detail=", ".join(wrong[:5]) or "all",

@@ -6,6 +6,7 @@ of a partner or brand overrides blocks of `default/`. Wording lies in `default/w
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
@@ -164,7 +165,7 @@ def _context(
         "number": number,
         "title": f"{words['kinds'][document.kind]} {number}",
         "is_draft": document.is_draft and not internal,
-        "groups": [_group(document, subtotal, locale) for subtotal in document.subtotals],
+        "groups": [_group(document, subtotal) for subtotal in document.subtotals],
         "record_kind": services.pop() if len(services) == 1 else "mixed",
         "derived": [line.model_dump() for line in document.lines if _is_derived(line)],
         "by_record": any(line.kind == "usage" for line in document.lines),
@@ -174,7 +175,7 @@ def _context(
     }
 
 
-def _group(document: Document, subtotal: Subtotal, locale: Locale) -> dict[str, Any]:
+def _group(document: Document, subtotal: Subtotal) -> dict[str, Any]:
     """A subtotal with its lines, and how many decimals their prices share in one column."""
     lines = [
         line
@@ -184,21 +185,28 @@ def _group(document: Document, subtotal: Subtotal, locale: Locale) -> dict[str, 
     ]
     least = USAGE_PRICE_DECIMALS if subtotal.records else minor_units(document.currency)
     prices = [line.price for line in lines if line.price is not None]
+    prices_of = Counter((line.agreement, line.description) for line in lines)
     return {
         **subtotal.model_dump(),
         "lines": [
-            {**line.model_dump(), "remark": _remark(line, document, locale)} for line in lines
+            {
+                **line.model_dump(),
+                "own_days": prices_of[line.agreement, line.description] > 1
+                or _has_own_days(line, document),
+            }
+            for line in lines
         ],
         "price_decimals": max([least, *(_places(price) for price in prices)]),
     }
 
 
-def _remark(line: Line, document: Document, locale: Locale) -> str:
-    """What tells a line from others of its destination: origin, band, days of its own."""
-    days = ""
-    if (line.first_day, line.last_day) != (document.period.first_day, document.period.last_day):
-        days = f"{_day(line.first_day, locale)} \N{EN DASH} {_day(line.last_day, locale)}"
-    return " · ".join(part for part in (line.origin, line.band, days) if part)
+def _has_own_days(line: Line, document: Document) -> bool:
+    """Whether a line's days say something: those of usage in the period are only its traffic's."""
+    period = document.period
+    if period.first_day <= line.first_day and line.last_day <= period.last_day:
+        whole = (line.first_day, line.last_day) == (period.first_day, period.last_day)
+        return line.kind != "usage" and not whole
+    return True
 
 
 def _is_derived(line: Line) -> bool:

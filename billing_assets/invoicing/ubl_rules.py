@@ -7,10 +7,14 @@ only. The sheet tolerates wrong money (BR-CO-17 by 1.00), so it proves form, nev
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lxml import etree
 
 from billing_assets.core.errors import BillingError
+
+if TYPE_CHECKING:
+    from saxonche import PySaxonProcessor, PyXsltExecutable
 
 SVRL = "{http://purl.oclc.org/dsdl/svrl}"
 
@@ -40,15 +44,20 @@ def _schema(document: str) -> etree.XMLSchema:
     return etree.XMLSchema(file=str(_rules_folder() / "maindoc" / f"UBL-{document}-2.1.xsd"))
 
 
-def _broken_rules(xml: bytes) -> list[str]:
+@lru_cache
+def _rules() -> tuple["PySaxonProcessor", "PyXsltExecutable"]:
+    """The compiled sheet with the processor that it lives in; compiling takes half a second."""
     from saxonche import PySaxonProcessor  # noqa: PLC0415 - not a dependency of an installation
 
-    with PySaxonProcessor(license=False) as processor:
-        sheet = processor.new_xslt30_processor().compile_stylesheet(
-            stylesheet_file=str(_rules_folder() / "EN16931-UBL-validation.xslt")
-        )
-        node = processor.parse_xml(xml_text=xml.decode())
-        report = etree.fromstring(sheet.transform_to_string(xdm_node=node).encode())
+    processor = PySaxonProcessor(license=False)
+    sheet = str(_rules_folder() / "EN16931-UBL-validation.xslt")
+    return processor, processor.new_xslt30_processor().compile_stylesheet(stylesheet_file=sheet)
+
+
+def _broken_rules(xml: bytes) -> list[str]:
+    processor, sheet = _rules()
+    node = processor.parse_xml(xml_text=xml.decode())
+    report = etree.fromstring(sheet.transform_to_string(xdm_node=node).encode())
     return [
         f"{failed.get('id')}: {' '.join(''.join(failed.itertext()).split())}"
         for failed in report.iter(f"{SVRL}failed-assert")

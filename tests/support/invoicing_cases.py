@@ -62,13 +62,13 @@ TAXES = {
 
 
 def partner(
-    tax: str = "S", currency: str = "EUR", partner_id: str = "P14", **settings: Any
+    tax: str = "S", currency: str = "EUR", name: str = "Polar Reseller, Lda", **settings: Any
 ) -> Partner:
     """A partner of a tax category and currency, with some document settings."""
     return Partner.model_validate(
         {
-            "partner": partner_id,
-            "name": "Polar Reseller, Lda",
+            "partner": "P14",
+            "name": name,
             "country": "PT",
             "address": Address(
                 street="Av. da Neve 7", city="Porto", postcode="4000-001", country="PT"

@@ -1,0 +1,193 @@
+"""From a draft to an issued document: number, freeze, render, keep.
+
+Drafts are rendered and kept as often as one likes. Numbers come from the registry, inside the
+transaction that makes the cycle final; what bears them is rendered there, so a failure burns
+none (catalogue 4.2). Who may approve, and how numbers stay gapless, is the registry's concern.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from billing_assets.core.errors import BillingError, StateError
+from billing_assets.invoicing.csvs import summary_csv
+from billing_assets.invoicing.document import Document, Kind
+from billing_assets.invoicing.layout import template_hash
+from billing_assets.invoicing.pdf import engine_versions, render_pdf
+from billing_assets.invoicing.ubl import render_ubl
+from billing_assets.reference.models import Carrier, Series
+from billing_assets.registry import documents as registered
+from billing_assets.registry.blobs import BlobStore
+from billing_assets.registry.documents import Draft, Frozen, StoredFile
+from billing_assets.registry.registry import Registry
+from billing_assets.registry.schema import DocumentKind
+
+ITEMISED: Final = "itemised"
+"""Format of the one file that bears no number, so that the draft's is issued as it is."""
+
+
+def render(document: Document, templates: Path) -> dict[str, bytes]:
+    """Every rendering of a document by format: json, pdf, csv, and xml unless it is internal.
+
+    Raises what the renderers raise.
+    """
+    files = {"json": document.canonical(), "csv": summary_csv(document)}
+    xml = None
+    if document.kind is not Kind.COST_STATEMENT:
+        xml = files["xml"] = render_ubl(document)
+    files["pdf"] = render_pdf(document, templates, xml)
+    return files
+
+
+def file_name(document: Document, extension: str) -> str:
+    """A document's file name for people: its number, or its cycle and kind while a draft."""
+    draft = f"{document.provenance.cycle}-{document.kind}-DRAFT"
+    if document.kind is Kind.COST_STATEMENT:
+        draft = draft.removesuffix("-DRAFT")
+    stem = re.sub(r"[^\w.-]+", "-", document.number or draft)
+    return f"{stem}.{extension}"
+
+
+def keep_draft(
+    document: Document,
+    *,
+    carrier: Carrier,
+    templates: Path,
+    blobs: BlobStore,
+    itemised: Path | None = None,
+) -> Draft:
+    """Render a draft, keep its files, and return it as the registry records it.
+
+    `itemised` is the CSV of its records, if there is one; it is copied. Raises `StateError` for
+    a document that has its number or can have none, `BillingError` without a number series.
+    """
+    if not document.is_draft or document.kind is Kind.COST_STATEMENT:
+        raise StateError(f"{document.kind} {document.number or ''} of {_id(document)} is no draft")
+    kind = DocumentKind(document.kind.value)
+    series = _series(carrier, kind)
+    files = _keep(document, templates, blobs)
+    if itemised is not None:
+        files[ITEMISED] = StoredFile(
+            sha256=blobs.put_file(itemised),
+            name=file_name(document, "itemised.csv"),
+            bytes=itemised.stat().st_size,
+        )
+    return Draft(
+        id=_id(document),
+        kind=kind,
+        partner=document.buyer.id,
+        entity=carrier.entity,
+        series=series.series,
+        number_format=series.pattern,
+        issue_date=document.issue_date,
+        due_date=document.due_date,
+        currency=document.currency,
+        net=document.totals.net,
+        tax=document.totals.tax,
+        gross=document.totals.gross,
+        canonical_sha256=document.sha256(),
+        pins=document.provenance.pins,
+        reference_hash=document.provenance.reference,
+        template_hash=document.provenance.template,
+        engines=document.provenance.engines,
+        files=files,
+    )
+
+
+def finalise_cycle(
+    cycle_id: str,
+    *,
+    registry: Registry,
+    blobs: BlobStore,
+    templates: Path,
+    issue_date: date,
+    now: datetime,
+    who: str,
+) -> list[registered.Document]:
+    """Issue the approved drafts of a cycle on a date: all of them or none.
+
+    Their content is what was approved; dates, layout and engines are today's. A cycle that is
+    final already gives back its documents unchanged. Raises what `Documents.finalise` and the
+    renderers raise; then no number is used up.
+    """
+    run = registry.cycles.get(cycle_id).runs
+    drafts = registry.documents.drafts(cycle_id, run)
+    contents = {draft.id: _load(blobs, draft.canonical_sha256) for draft in drafts}
+    issued = {name: _issued_on(issue_date, it, templates) for name, it in contents.items()}
+
+    def freeze(draft: Draft, number: str) -> Frozen:
+        final = revised(issued[draft.id], number=number)
+        files = _keep(final, templates, blobs)
+        if ITEMISED in draft.files:
+            name = file_name(final, "itemised.csv")
+            files[ITEMISED] = replace(draft.files[ITEMISED], name=name)
+        return Frozen(canonical_sha256=final.sha256(), files=files)
+
+    return registry.documents.finalise(
+        cycle_id,
+        [_redated(draft, issued[draft.id]) for draft in drafts],
+        freeze,
+        now=now,
+        who=who,
+    )
+
+
+def revised(document: Document, **changes: Any) -> Document:
+    """A document with some fields changed, its totals checked again."""
+    return Document.model_validate({**document.model_dump(), **changes})
+
+
+def _issued_on(issue_date: date, document: Document, templates: Path) -> Document:
+    """A draft as it is issued on a date, by the layout and engines of that day."""
+    provenance = document.provenance.model_copy(
+        update={
+            "template": template_hash(templates, document.template_name),
+            "engines": engine_versions(),
+        }
+    )
+    return revised(
+        document,
+        issue_date=issue_date,
+        due_date=issue_date + timedelta(days=document.terms_days),
+        provenance=provenance.model_dump(),
+    )
+
+
+def _redated(draft: Draft, document: Document) -> Draft:
+    return replace(
+        draft,
+        issue_date=document.issue_date,
+        due_date=document.due_date,
+        template_hash=document.provenance.template,
+        engines=document.provenance.engines,
+    )
+
+
+def _id(document: Document) -> str:
+    return f"{document.provenance.cycle}/{document.kind}"
+
+
+def _series(carrier: Carrier, kind: DocumentKind) -> Series:
+    for series in carrier.series:
+        if series.document == kind:
+            return series
+    raise BillingError(
+        f"{carrier.entity} has no number series for {kind}", hint="add one in carrier.yaml"
+    )
+
+
+def _keep(document: Document, templates: Path, blobs: BlobStore) -> dict[str, StoredFile]:
+    contents: Mapping[str, bytes] = render(document, templates)
+    return {
+        name: StoredFile(
+            sha256=blobs.put(content), name=file_name(document, name), bytes=len(content)
+        )
+        for name, content in contents.items()
+    }
+
+
+def _load(blobs: BlobStore, sha256: str) -> Document:
+    return Document.model_validate_json(blobs.get(sha256))

@@ -1,0 +1,235 @@
+"""A partner's way through a cycle: charge, validate, draft; and later, issue.
+
+Every step is safe to repeat: a draft replaces the former draft, a final cycle is left alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import polars as pl
+
+from billing_assets.charging.cycles import Cycle, monthly_cycle
+from billing_assets.charging.run import USAGE_VERSION, Charged, charge
+from billing_assets.controls.validation import validate_cycle
+from billing_assets.installation import Installation
+from billing_assets.invoicing.assemble import assemble, billable
+from billing_assets.invoicing.csvs import write_itemised
+from billing_assets.invoicing.document import Document, Kind, Provenance
+from billing_assets.invoicing.finalise import file_name, finalise_cycle, keep_draft, render
+from billing_assets.invoicing.layout import template_hash
+from billing_assets.invoicing.pdf import engine_versions
+from billing_assets.lake.tables import CHARGE, RATE, RATED_LEG, SUSPENSE, USAGE_DAILY, XDR
+from billing_assets.reference.load import Reference
+from billing_assets.registry import documents as registered
+from billing_assets.registry.cycles import FINALISED, Finding
+from billing_assets.registry.documents import Draft
+from billing_assets.registry.schema import CycleState
+
+
+@dataclass(frozen=True)
+class CycleRun:
+    """What a run of a cycle came to: its state, charges, findings and readable files.
+
+    `totals` are net amounts by 'leg currency'; `files` paths of what a person may open.
+    """
+
+    cycle: str
+    partner: str
+    state: CycleState
+    lines: int
+    totals: Mapping[str, Decimal]
+    findings: tuple[Finding, ...] = ()
+    files: tuple[Path, ...] = field(default_factory=tuple)
+
+
+def run_cycle(
+    home: Installation,
+    reference: Reference,
+    partner_id: str,
+    month: str,
+    *,
+    issue_date: date,
+    now: datetime,
+    who: str,
+) -> CycleRun:
+    """Charge, validate and draft a partner's cycle of a month ('YYYY-MM').
+
+    A cycle that is final (or further) is only reported. Raises `BillingError` when its master
+    data, terms or templates cannot carry a document; other partners are not touched.
+    """
+    partner = reference.partner(partner_id)
+    cycle = monthly_cycle(partner, month)
+    known = home.registry.cycles.open_cycle(
+        cycle.cycle, partner_id, cycle.period, "monthly", now=now, who=who
+    )
+    if known.state in FINALISED:
+        return report(home, cycle)
+    if known.state is CycleState.APPROVED:
+        home.registry.cycles.withdraw_approval(cycle.cycle, "run again", now=now, who=who)
+    charged = charge(cycle, reference, home.lake, home.registry, buckets=home.settings.buckets)
+    totals = _totals(charged.charges)
+    home.registry.cycles.record_run(
+        cycle.cycle,
+        {
+            USAGE_VERSION: charged.usage_version,
+            "lines": charged.charges.height,
+            **{name: str(amount) for name, amount in totals.items()},
+        },
+        now=now,
+        who=who,
+    )
+    findings = validate_cycle(charged, _suspense(home, cycle), reference)
+    state = home.registry.cycles.record_validation(cycle.cycle, findings, now=now, who=who).state
+    if state is CycleState.BLOCKED:
+        return report(home, cycle)
+    drafts, files = _draft(home, reference, charged, issue_date)
+    home.registry.documents.record_drafts(cycle.cycle, drafts, now=now, who=who)
+    folder = folder_of(home, cycle)
+    for stale in folder.glob("*"):
+        stale.unlink()
+    _publish(home, folder, drafts, files)
+    return report(home, cycle)
+
+
+def approve_and_issue(
+    home: Installation, cycle_id: str, *, approver: str, issue_date: date, now: datetime, who: str
+) -> list[registered.Document]:
+    """Approve a drafted cycle in another person's name and issue its documents.
+
+    Issuing a final cycle again returns its documents unchanged. Raises `StateError` as the
+    registry does.
+    """
+    known = home.registry.cycles.get(cycle_id)
+    if known.state is CycleState.DRAFT:
+        home.registry.cycles.approve(cycle_id, known.runs, now=now, who=approver)
+    documents = finalise_cycle(
+        cycle_id,
+        registry=home.registry,
+        blobs=home.blobs,
+        templates=home.templates,
+        issue_date=issue_date,
+        now=now,
+        who=who,
+    )
+    folder = home.settings.documents / known.month / known.partner
+    for stale in folder.glob("*DRAFT*"):
+        stale.unlink()
+    _publish(home, folder, documents, {})
+    return documents
+
+
+def report(home: Installation, cycle: Cycle) -> CycleRun:
+    """How a cycle stands, from the registry, the lake and its folder of readable files."""
+    known = home.registry.cycles.get(cycle.cycle)
+    charges = home.lake.scan(CHARGE, part={"month": cycle.month, "cycle": cycle.cycle}).collect()
+    return CycleRun(
+        cycle=cycle.cycle,
+        partner=cycle.partner,
+        state=known.state,
+        lines=charges.height,
+        totals=_totals(charges),
+        findings=known.findings,
+        files=tuple(sorted(folder_of(home, cycle).glob("*"))),
+    )
+
+
+def folder_of(home: Installation, cycle: Cycle) -> Path:
+    """Where a person finds the documents of a cycle."""
+    return home.settings.documents / cycle.month / cycle.partner
+
+
+def _totals(charges: pl.DataFrame) -> dict[str, Decimal]:
+    sums = charges.group_by("leg", "currency").agg(pl.col("amount").sum()).sort("leg", "currency")
+    return {f"{leg} {currency}": amount.normalize() for leg, currency, amount in sums.iter_rows()}
+
+
+def _suspense(home: Installation, cycle: Cycle) -> pl.DataFrame:
+    """The partner's suspense on the UTC days of its cycle."""
+    return (
+        home.lake.scan(SUSPENSE, part={"day": cycle.period.utc_days()})
+        .filter(pl.col("partner") == cycle.partner)
+        .collect()
+    )
+
+
+def _draft(
+    home: Installation, reference: Reference, charged: Charged, issue_date: date
+) -> tuple[list[Draft], dict[str, bytes]]:
+    """The cycle's drafts, one a leg and currency; and files of what bears no number."""
+    partner = reference.partner(charged.cycle.partner)
+    pins = {
+        **home.lake.pins([XDR, RATED_LEG, CHARGE, RATE]),
+        USAGE_DAILY.name: charged.usage_version,
+    }
+    drafts: list[Draft] = []
+    internal: dict[str, bytes] = {}
+    groups = billable(charged.charges).partition_by("leg", "currency", as_dict=True)
+    for (leg, currency), charges in sorted(groups.items()):
+        document = assemble(
+            charges,
+            carrier=reference.carrier,
+            partner=partner,
+            period=charged.cycle.period,
+            issue_date=issue_date,
+            provenance=Provenance(
+                cycle=charged.cycle.cycle,
+                pins=pins,
+                reference=reference.version,
+                template=template_hash(home.templates, partner.document.template),
+                engines=engine_versions(),
+            ),
+            agreements=[a.terms for a in reference.agreements_of(partner.partner)],
+            traffic=charged.usage.filter((pl.col("leg") == leg) & (pl.col("currency") == currency)),
+        )
+        if document.kind is Kind.COST_STATEMENT:
+            rendered = render(document, home.templates)
+            internal |= {file_name(document, kind): content for kind, content in rendered.items()}
+        else:
+            drafts.append(_keep(home, reference, charged, document))
+    return drafts, internal
+
+
+def _keep(home: Installation, reference: Reference, charged: Charged, document: Document) -> Draft:
+    """Keep a draft with its itemised records."""
+    days: list[date] = charged.usage["day"].unique().to_list()
+    legs = home.lake.scan(RATED_LEG, part={"day": days}).filter(
+        pl.col("partner") == charged.cycle.partner,
+        pl.col("leg") == document.leg.value,
+        pl.col("currency") == document.currency,
+        pl.col("local_day").is_in(charged.usage["local_day"].unique().to_list()),
+    )
+    with TemporaryDirectory() as scratch:
+        itemised = Path(scratch) / "itemised.csv"
+        write_itemised(
+            legs,
+            home.lake.scan(XDR, part={"day": days}),
+            days,
+            itemised,
+            zone=charged.cycle.period.zone,
+        )
+        return keep_draft(
+            document,
+            carrier=reference.carrier,
+            templates=home.templates,
+            blobs=home.blobs,
+            itemised=itemised,
+        )
+
+
+def _publish(
+    home: Installation,
+    folder: Path,
+    documents: list[Draft] | list[registered.Document],
+    files: Mapping[str, bytes],
+) -> None:
+    """Put copies of documents where a person looks for them, under readable names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for document in documents:
+        for file in document.files.values():
+            (folder / file.name).write_bytes(home.blobs.get(file.sha256))
+    for name, content in files.items():
+        (folder / name).write_bytes(content)

@@ -1,0 +1,204 @@
+"""Proof of an issued document: its bytes, its sums, and the rows of the lake it was made from.
+
+Everything is read anew: files from the blob store, facts from the registry, charges and rated
+legs from the lake at the versions that the document pins. Nothing is rendered or changed.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from decimal import Decimal
+from typing import TypeVar
+
+import polars as pl
+from pydantic import ValidationError
+
+from billing_assets.core.errors import BillingError
+from billing_assets.core.money import from_e10
+from billing_assets.invoicing.assemble import billable
+from billing_assets.invoicing.document import Check, Document, Line, identities
+from billing_assets.lake.store import Lake
+from billing_assets.lake.tables import CHARGE, RATED_LEG, Table
+from billing_assets.registry import documents as registered
+from billing_assets.registry.blobs import BlobStore
+from billing_assets.registry.registry import Registry
+
+Key = TypeVar("Key")
+
+UsageKey = tuple[str, str, str, str, str, Decimal | None]
+"""Agreement, service, destination, band, origin and price of a usage line."""
+
+
+def verify(document_id: str, *, registry: Registry, blobs: BlobStore, lake: Lake) -> list[Check]:
+    """Every check of an issued document, in order; all hold when it is as it was issued.
+
+    A document that cannot be read any more ends the list. Raises `NotFound` when no final
+    document has the id.
+    """
+    stored = registry.documents.get(document_id)
+    checks = list(_file_checks(stored, blobs))
+    try:
+        document = Document.model_validate_json(blobs.get(stored.canonical_sha256))
+    except (BillingError, ValidationError) as error:
+        return [*checks, Check(name="canonical JSON is whole", ok=False, detail=str(error))]
+    checks.append(_registry_check(stored, document))
+    checks += identities(document)
+    checks.append(_gap_check(stored, registry))
+    checks.append(_audit_check(registry))
+    checks.append(_charges_check(document, lake))
+    checks.append(_legs_check(document, lake))
+    return checks
+
+
+def _file_checks(stored: registered.Document, blobs: BlobStore) -> Iterator[Check]:
+    """Each kept file still has the content of its hash."""
+    for name, file in sorted(stored.files.items()):
+        try:
+            size = len(blobs.get(file.sha256))
+        except BillingError as error:
+            yield Check(name=f"file {name}", ok=False, detail=str(error))
+            continue
+        yield Check(
+            name=f"file {name}",
+            ok=size == file.bytes,
+            detail=f"{file.name}, {size} bytes, SHA-256 {file.sha256[:12]}",
+        )
+
+
+def _registry_check(stored: registered.Document, document: Document) -> Check:
+    """The registry's facts are those of the document."""
+    facts = {
+        "number": (stored.number_text, document.number),
+        "issue date": (stored.issue_date, document.issue_date),
+        "due date": (stored.due_date, document.due_date),
+        "currency": (stored.currency, document.currency),
+        "net": (stored.net, document.totals.net),
+        "tax": (stored.tax, document.totals.tax),
+        "gross": (stored.gross, document.totals.gross),
+        "pins": (dict(stored.pins), document.provenance.pins),
+        "reference": (stored.reference_hash, document.provenance.reference),
+        "content": (stored.canonical_sha256, document.sha256()),
+    }
+    wrong = [f"{name} {one} is not {other}" for name, (one, other) in facts.items() if one != other]
+    return Check(
+        name="registry agrees with the document",
+        ok=not wrong,
+        detail="; ".join(wrong) or f"{document.number}, {document.totals.gross} {stored.currency}",
+    )
+
+
+def _gap_check(stored: registered.Document, registry: Registry) -> Check:
+    """No number of the document's series is missing."""
+    series = (stored.entity, stored.series, stored.year)
+    missing = [
+        str(number)
+        for gap in registry.documents.check_gaps()
+        if (gap.entity, gap.series, gap.year) == series
+        for number in gap.missing
+    ]
+    return Check(
+        name="numbers of the series have no gap",
+        ok=not missing,
+        detail=f"missing {', '.join(missing)}" if missing else " ".join(map(str, series)),
+    )
+
+
+def _audit_check(registry: Registry) -> Check:
+    broken = registry.audit.verify()
+    detail = f"entry {broken.seq} {broken.reason}" if broken else "hash chain recomputed"
+    return Check(name="audit log is whole", ok=broken is None, detail=detail)
+
+
+def _at_pin(document: Document, lake: Lake, table: Table) -> tuple[pl.LazyFrame, int] | Check:
+    """A table as the document read it, with the version; a failed check when there is no pin."""
+    name = f"{table.name} at its pinned version"
+    version = document.provenance.pins.get(table.name)
+    if version is None:
+        return Check(name=name, ok=False, detail="the document pins no version")
+    return lake.scan(table, version), version
+
+
+def _charges_check(document: Document, lake: Lake) -> Check:
+    """The pinned charges are the document's lines, one for one, to the last unit."""
+    pinned = _at_pin(document, lake, CHARGE)
+    if isinstance(pinned, Check):
+        return pinned
+    frame, version = pinned
+    rows = billable(
+        frame.filter(
+            pl.col("cycle") == document.provenance.cycle, pl.col("leg") == document.leg.value
+        ).collect()
+    )
+    kept = {
+        str(row["charge_id"]): (row["amount"], row["exact_amount"])
+        for row in rows.iter_rows(named=True)
+    }
+    shown = {line.charge_id: (line.amount, line.exact_amount) for line in document.lines}
+    return _compared(f"charges at version {version}", shown, kept, "lines")
+
+
+def _legs_check(document: Document, lake: Lake) -> Check:
+    """Records and exact amounts of the pinned legs are those of the usage lines."""
+    pinned = _at_pin(document, lake, RATED_LEG)
+    if isinstance(pinned, Check):
+        return pinned
+    frame, version = pinned
+    lines = [line for line in document.lines if line.kind == "usage"]
+    name = f"rated legs at version {version}"
+    if not lines:
+        return Check(name=name, ok=True, detail="no usage")
+    shown: dict[UsageKey, tuple[int, Decimal]] = {}
+    for line in lines:
+        records, amount = shown.get(_usage_key(line), (0, Decimal(0)))
+        shown[_usage_key(line)] = (records + line.records, amount + line.exact_amount)
+    kept = _legs_by_key(frame, document, lines)
+    return _compared(name, shown, kept, "usage lines")
+
+
+def _usage_key(line: Line) -> UsageKey:
+    return (line.agreement, line.service, line.destination, line.band, line.origin, line.price)
+
+
+def _legs_by_key(
+    legs: pl.LazyFrame, document: Document, lines: list[Line]
+) -> dict[UsageKey, tuple[int, Decimal]]:
+    """Records and exact amount of the document's legs by what tells usage lines apart."""
+    first = min(line.first_day for line in lines)
+    last = max(line.last_day for line in lines)
+    partner = document.buyer.id if document.leg == "customer" else document.seller.id
+    words = ("agreement", "service", "destination", "band", "origin")
+    groups = (
+        legs.filter(
+            # a local day lies within a day of its UTC slices
+            pl.col("day").is_between(first - timedelta(days=1), last + timedelta(days=1)),
+            pl.col("partner") == partner,
+            pl.col("leg") == document.leg.value,
+            pl.col("local_day").is_between(first, last),
+            pl.col("pricing") != "not_chargeable",
+        )
+        .group_by(*(pl.col(word).fill_null("") for word in words), pl.col("rate_e10").abs())
+        .agg(pl.len().alias("records"), pl.col("amount_e10").cast(pl.Int128).sum())
+        .collect(engine="streaming")
+    )
+    return {
+        (agreement, service, destination, band, origin, None if rate is None else from_e10(rate)): (
+            records,
+            from_e10(amount),
+        )
+        for agreement, service, destination, band, origin, rate, records, amount in groups.rows()
+    }
+
+
+def _compared(
+    name: str,
+    shown: Mapping[Key, tuple[object, object]],
+    kept: Mapping[Key, tuple[object, object]],
+    what: str,
+) -> Check:
+    """Two mappings that must be equal; the detail names the first differences."""
+    differing = [key for key in {**shown, **kept} if shown.get(key) != kept.get(key)]
+    differences = [f"{key}: {shown.get(key)} against {kept.get(key)}" for key in differing[:3]]
+    if len(differing) > 3:
+        differences.append(f"and {len(differing) - 3} more")
+    return Check(
+        name=name, ok=not differing, detail="; ".join(differences) or f"{len(shown)} {what} agree"
+    )
