@@ -130,7 +130,8 @@ def _usage_line(terms: Agreement, row: dict[str, object]) -> _Line:
     rate = row["rate_e10"]
     price = from_e10(int(str(rate))) if rate is not None else None
     unit = terms.priced_unit
-    quantity = round_amount(units, 10, Rounding.HALF_UP)
+    # reverse billing: the quantity bears the sign, because a price never does (EN 16931 BR-27)
+    quantity = round_amount(-abs(units) if exact < 0 else units, 10, Rounding.HALF_UP)
     steps = [
         f"{row['records']} records, {row['answered']} answered, {_text(quantity)} billed {unit}s",
         f"sum of records, each rounded by the agreement: {_text(exact)} {terms.currency}",

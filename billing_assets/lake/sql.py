@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 
 import duckdb
-import polars as pl
 
 from billing_assets.core.money import SCALE
 from billing_assets.lake.store import Lake
@@ -25,10 +24,7 @@ def connect(
         if pins is not None and table.name not in pins:
             continue
         version = None if pins is None else pins[table.name]
-        if lake.exists(table):
-            source = lake.delta(table, version).to_pyarrow_dataset()
-        else:
-            source = pl.DataFrame(schema=table.schema).to_arrow()
+        source = lake.dataset(table, version)
         connection.register(f"_{table.name}", source)
         connection.execute(f"CREATE VIEW {table.name} AS {_select(table)}")
     return connection

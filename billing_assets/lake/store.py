@@ -12,10 +12,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from urllib.parse import quote
 
 import polars as pl
+import pyarrow.dataset as ds
 import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, Schema
@@ -97,9 +100,33 @@ class Lake:
         versions = {table.name: self.version(table) for table in tables}
         return {name: version for name, version in versions.items() if version is not None}
 
-    def delta(self, table: Table, version: int | None = None) -> DeltaTable:
-        """The Delta table itself, for readers of other engines."""
-        return self._open(table, version)
+    def dataset(
+        self, table: Table, version: int | None = None, part: Slice | None = None
+    ) -> ds.Dataset:
+        """A table for engines that read Arrow datasets; files are skipped by partition alone.
+
+        delta-rs states a bound that a file's statistics do not have as `column >= null`: a filter
+        on such a column would skip every file and lose rows in silence.
+        """
+        empty = pl.DataFrame(schema=table.schema).to_arrow()
+        if not self.exists(table):
+            return ds.dataset(empty)
+        delta = self._open(table, version)
+        kept = set(delta.file_uris(partition_filters=_filters(table, part) if part else None))
+        whole = delta.to_pyarrow_dataset()
+        root = self._location(table).rstrip("/")
+        fragments = []
+        for fragment in whole.get_fragments():
+            if f"{root}/{fragment.path}" not in kept:
+                continue
+            values = ds.get_partition_keys(fragment.partition_expression)
+            exact = reduce(and_, (ds.field(key) == values[key] for key in table.partition_by))
+            fragments.append(
+                whole.format.make_fragment(
+                    fragment.path, fragment.filesystem, partition_expression=exact
+                )
+            )
+        return ds.FileSystemDataset(fragments, whole.schema, whole.format, whole.filesystem)
 
     def vacuum(self, table: Table, keep: Sequence[int]) -> list[str]:
         """Delete files that neither the newest nor a kept version needs; returns their paths."""
