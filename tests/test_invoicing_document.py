@@ -189,6 +189,11 @@ def test_traffic_by_day_keeps_every_record_and_second() -> None:
     assert (first.records, first.minutes) == (5200, Decimal("11353.33"))
 
 
+def test_a_supplier_without_vat_id_may_be_under_reverse_charge() -> None:
+    supplier = partner().model_copy(update={"tax": Tax(category="AE")})
+    assert document([charge(leg="supplier")], to=supplier).kind is Kind.COST_STATEMENT
+
+
 @pytest.mark.parametrize(
     ("tax", "settings", "field"),
     [

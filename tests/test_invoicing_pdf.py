@@ -234,6 +234,13 @@ def test_a_template_reaches_nothing_but_the_document(brand: Path) -> None:
         render_layout(document(to=partner(template="brand")), brand)
 
 
+@pytest.mark.parametrize("name", ["safe", "e", "tojson"])
+def test_no_filter_lets_data_become_markup(brand: Path, name: str) -> None:
+    (brand / "brand" / "invoice.typ.j2").write_text(f"\n<< document.number | {name} >>")
+    with pytest.raises(BillingError, match=rf"brand/invoice.typ.j2:2: No filter named '{name}'"):
+        render_layout(document(to=partner(template="brand")), brand)
+
+
 def test_the_layouts_hash_follows_its_files(brand: Path) -> None:
     before = template_hash(brand, "brand")
     assert template_hash(TEMPLATES, "default") == template_hash(brand, "default")

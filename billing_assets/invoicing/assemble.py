@@ -152,11 +152,11 @@ def master_data_problems(
         refuse("tax.rate", tax.rate, f"category {tax.category} bears no rate")
     if tax.category == "E" and not tax.reason:
         refuse("tax.reason", "", "an exemption needs its reason (BR-E-10)")
-    if tax.category == "AE" and not tax.vat_id:
-        refuse("tax.vat_id", "", "reverse charge needs the partner's VAT id (BR-AE-02)")
     if kind is Kind.COST_STATEMENT:
         return found
 
+    if tax.category == "AE" and not tax.vat_id:
+        refuse("tax.vat_id", "", "reverse charge needs the partner's VAT id (BR-AE-02)")
     if tax.category != "O" and not carrier.vat_id:
         found.append(Problem("our VAT id is missing", file="carrier", field="vat_id"))
     if not any(bank.iban or bank.account for bank in carrier.bank):

@@ -37,6 +37,9 @@ QUANTITY_DECIMALS: Final = {"minute": 2, "kb": 2, "mb": 3}
 
 USAGE_PRICE_DECIMALS: Final = 4
 
+UNSAFE_FILTERS: Final = ("safe", "e", "escape", "forceescape", "tojson", "urlize", "xmlattr")
+"""Filters whose output Jinja2 takes for markup: they would let data past `_finalize`."""
+
 
 def render_layout(document: Document, templates: Path) -> str:
     """The Typst source of a document, by the layout that it names under `templates`.
@@ -125,7 +128,8 @@ def _environment(
         finalize=_finalize,
         autoescape=True,
     )
-    del environment.filters["safe"]
+    for name in UNSAFE_FILTERS:
+        del environment.filters[name]
     decimals = minor_units(document.currency)
 
     def digits(value: Decimal | int, places: int) -> str:

@@ -127,8 +127,8 @@ class _Writer:
         self._references(root)
         self._party(root, "AccountingSupplierParty", document.seller)
         self._party(root, "AccountingCustomerParty", document.buyer)
-        for bank in document.banks:
-            self._payment(root, bank)
+        for position, bank in enumerate(document.banks):
+            self._payment(root, bank, first=position == 0)
         terms = _group(root, "PaymentTerms")
         _text(terms, "Note", f"Net {document.terms_days} days, due {document.due_date}")
         self._taxes(root)
@@ -187,10 +187,11 @@ class _Writer:
         if party.email:
             _text(_group(group, "Contact"), "ElectronicMail", party.email)
 
-    def _payment(self, root: etree._Element, bank: Bank) -> None:
+    def _payment(self, root: etree._Element, bank: Bank, *, first: bool) -> None:
         means = _group(root, "PaymentMeans")
         _text(means, "PaymentMeansCode", CREDIT_TRANSFER)
-        if self.credit:
+        if self.credit and first:
+            # a credit note has no due date of its own, and this one may stand only once
             _text(means, "PaymentDueDate", self.document.due_date.isoformat())
         _text(means, "PaymentID", self.document.number or DRAFT_NUMBER)
         account = _group(means, "PayeeFinancialAccount")
