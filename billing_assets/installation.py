@@ -42,6 +42,7 @@ class Installation:
         """Folder of document layouts."""
         return self.settings.templates
 
+    @property
     def reference(self) -> Reference:
         """The reference data in force; raises `NotFound` when none was loaded yet."""
         return current_reference(self.registry, self.blobs)

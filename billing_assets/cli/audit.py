@@ -1,0 +1,168 @@
+"""`icb explain`, `icb verify`, `icb sql`: how a figure came about, proved and queried."""
+
+from typing import Annotated
+
+import typer
+
+from billing_assets.cli.output import JSON_HELP, console, print_json, show
+from billing_assets.core.errors import BillingError
+from billing_assets.installation import Installation
+from billing_assets.invoicing.explain import LineExplained, explain_line, explain_record
+from billing_assets.invoicing.verify import verify as verify_document
+from billing_assets.lake.sql import connect
+from billing_assets.lake.tables import TABLES
+
+AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
+
+
+def explain(
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="a record id; or DOCUMENT:LINE with a document's number or id, such as "
+            "'FT-2026-000001:3' or 'P14/2026-03/invoice:3'"
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Explain an invoice line down to records, rate row, sheet and file; or one record's price."""
+    home = Installation.open()
+    if what.isdigit():
+        _record(home, int(what), as_json)
+        return
+    document, _, number = what.rpartition(":")
+    if not document or not number.isdigit():
+        raise BillingError(
+            f"{what!r} is neither a record id nor DOCUMENT:LINE",
+            hint="`icb cycle show CYCLE` names documents",
+        )
+    explained = explain_line(home, document, int(number))
+    if as_json:
+        print_json({**vars(explained), "line": explained.line.model_dump(mode="json")})
+        return
+    _line(explained)
+
+
+def _line(explained: LineExplained) -> None:
+    line = explained.line
+    console.print(f"[bold]{explained.document} line {line.number}[/]  {line.description}")
+    console.print(f"  {line.agreement}, {line.first_day} to {line.last_day}: {line.amount}")
+    for step in line.steps:
+        console.print(f"  - {step}", highlight=False)
+    console.print(f"  {explained.records:,} rated legs sum to {explained.amount}")
+    show(
+        [
+            {
+                "code": str(rate["code"]),
+                "destination": rate["destination"],
+                "band": rate["band"],
+                "price_e10": rate["price_e10"],
+                "increments": f"{rate['first_units']}/{rate['next_units']}",
+                "sheet": f"{rate['sheet']}:{rate['row']}",
+                "from": rate["valid_from"],
+            }
+            for rate in explained.rates[:20]
+        ],
+        "Rates",
+        as_json=False,
+        empty="  no rate row",
+    )
+    rows = []
+    for leg in explained.sample:
+        place = leg["place"]
+        at = f"{getattr(place, 'file', '?')}:{getattr(place, 'row', '?')}"
+        rows.append(
+            {
+                "record": str(leg["record_id"]),
+                "time (UTC)": leg["event_time"],
+                "billed": leg["billed_units"],
+                "amount": leg["amount"],
+                "file:line": at,
+            }
+        )
+    show(rows, "First records", as_json=False, empty="  no records")
+
+
+def _record(home: Installation, record_id: int, as_json: bool) -> None:
+    explained = explain_record(home, record_id)
+    if as_json:
+        print_json(
+            {
+                "record": dict(explained.record),
+                "place": vars(explained.place) if explained.place else None,
+                "rated": explained.rated,
+                "suspended": explained.suspended,
+                "legs": [vars(leg) for leg in explained.legs],
+            }
+        )
+        return
+    place = explained.place
+    console.print(f"[bold]record {record_id}[/]")
+    if place:
+        console.print(f"  {place.file}, line {place.row} (source {place.source})")
+        console.print(f"  {place.text}", highlight=False, markup=False)
+    for leg in explained.legs:
+        console.print(f"[bold]{leg.leg.value} leg[/] {leg.partner}")
+        for number, step in enumerate(leg.steps, start=1):
+            console.print(f"  {number}. {step}", highlight=False, markup=False)
+    for row in explained.rated:
+        console.print(
+            f"  rated {row['leg']}: {row['amount_e10']} x 10^-10 {row['currency']}, "
+            f"plan {row['plan']}",
+            highlight=False,
+        )
+
+
+def verify(
+    document: Annotated[str, typer.Argument(help="an issued document's number or id")],
+    as_json: AsJson = False,
+) -> None:
+    """Re-read a document's pinned versions and prove its hashes and totals; exit 1 if one fails."""
+    home = Installation.open()
+    numbered = home.registry.documents.with_number(document)
+    checks = verify_document(
+        numbered[0].id if numbered else document,
+        registry=home.registry,
+        blobs=home.blobs,
+        lake=home.lake,
+    )
+    show([check.model_dump() for check in checks], f"Checks of {document}", as_json=as_json)
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+def sql(
+    query: Annotated[
+        str, typer.Argument(help="one SQL statement; no argument lists the tables")
+    ] = "",
+    document: Annotated[
+        str, typer.Option(help="read the versions that an issued document pins")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Query the lake with DuckDB: every table is a view, at today's or a document's versions."""
+    from billing_assets.orchestration.dbt_manifest import mart_tables  # noqa: PLC0415
+
+    home = Installation.open()
+    tables = {**TABLES, **mart_tables()}
+    pins = None
+    if document:
+        numbered = home.registry.documents.with_number(document)
+        pins = dict((numbered[0] if numbered else home.registry.documents.get(document)).pins)
+    if not query:
+        show(
+            [{"table": t.name, "one row is": t.grain} for t in tables.values()],
+            "Tables",
+            as_json=as_json,
+        )
+        return
+    connection = connect(home.lake, tables.values(), pins)
+    try:
+        result = connection.execute(query)
+        names = [column[0] for column in result.description or []]
+        rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in ("duckdb", "_duckdb"):
+            raise
+        raise BillingError(f"DuckDB refuses the query: {error}") from error
+    show(rows, "", as_json=as_json, empty="no row")

@@ -1,0 +1,76 @@
+"""How commands speak: tables for people, JSON for scripts, sentences for errors."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+
+from rich.console import Console
+from rich.table import Table
+
+from billing_assets.core.errors import BillingError
+
+console = Console()
+errors = Console(stderr=True)
+
+JSON_HELP = "print one JSON document for scripts"
+
+Row = Mapping[str, object]
+
+
+def show(rows: Sequence[Row], title: str, *, as_json: bool, empty: str = "nothing to show") -> None:
+    """Rows of one shape as a table, or as a JSON list."""
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        console.print(empty)
+        return
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for name, value in rows[0].items():
+        numeric = isinstance(value, int | Decimal) and not isinstance(value, bool)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(text(value) for value in row.values()))
+    console.print(table)
+
+
+def print_json(value: object) -> None:
+    """One JSON document on standard output; decimals and times as text."""
+    console.print_json(json.dumps(value, default=_plain, ensure_ascii=False))
+
+
+def text(value: object) -> str:
+    """A value as a person reads it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, Decimal):
+        return f"{value:,f}"
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    return str(value)
+
+
+def fail(error: BillingError) -> None:
+    """An error as a sentence and a hint, on standard error."""
+    errors.print(f"[bold red]error:[/] {_escaped(error.message)}", highlight=False)
+    if error.hint:
+        errors.print(f"  {_escaped(error.hint)}", highlight=False)
+
+
+def _escaped(words: str) -> str:
+    return words.replace("[", r"\[")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Iterable):
+        return list(value)
+    return str(value)

@@ -1,0 +1,192 @@
+"""From an invoiced amount down: document, line, charge, records, rate row, sheet, file and line.
+
+Everything is read from what is kept: the document's pins, the rated legs at those versions, the
+reference data of the leg's plan, the raw file by its hash.
+"""
+
+import gzip
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+import polars as pl
+
+from billing_assets.core.errors import NotFound
+from billing_assets.core.ids import split_record_id
+from billing_assets.core.money import from_e10
+from billing_assets.installation import Installation
+from billing_assets.invoicing.document import Document, Line
+from billing_assets.lake.tables import CHARGE, RATE, RATED_LEG, SUSPENSE, XDR
+from billing_assets.rating.plain import PlainLeg, PlainRater
+from billing_assets.reference.versions import reference_of
+from billing_assets.registry.documents import Draft
+
+SAMPLE = 5
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a record came from: the file as delivered, its row, and that row's text."""
+
+    file: str
+    source: str
+    sha256: str
+    row: int
+    text: str
+
+
+@dataclass(frozen=True)
+class RecordExplained:
+    """One record: its fields, where it came from, and each leg as it was priced and why."""
+
+    record: Mapping[str, object]
+    place: Place | None
+    rated: list[dict[str, object]]
+    suspended: list[dict[str, object]]
+    legs: list[PlainLeg]
+
+
+@dataclass(frozen=True)
+class LineExplained:
+    """One document line: its derivation, the rate rows it used and its first records."""
+
+    document: str
+    line: Line
+    records: int
+    amount: str
+    rates: list[dict[str, object]]
+    sample: list[dict[str, object]]
+
+
+def explain_record(home: Installation, record_id: int) -> RecordExplained:
+    """Every step of a record's prices, by the plain implementation; raises `NotFound`."""
+    found = home.lake.scan(XDR).filter(pl.col("record_id") == record_id).collect()
+    if found.is_empty():
+        raise NotFound(f"no accepted record {record_id}", hint="see `icb sql` table xdr")
+    record = found.row(0, named=True)
+    part = {"day": record["day"]}
+    rated = home.lake.scan(RATED_LEG, part=part).filter(pl.col("record_id") == record_id).collect()
+    waiting = home.lake.scan(SUSPENSE, part=part).filter(pl.col("record_id") == record_id).collect()
+    reference = home.reference
+    if not rated.is_empty():
+        plan = home.registry.versions.plan(rated["plan"][0])
+        reference = reference_of(plan.reference_hash, home.registry, home.blobs)
+    return RecordExplained(
+        record=record,
+        place=place_of(home, record_id),
+        rated=rated.rows(named=True),
+        suspended=waiting.rows(named=True),
+        legs=PlainRater(reference).price(record),
+    )
+
+
+def place_of(home: Installation, record_id: int) -> Place | None:
+    """The file and row that a record id names; None when the file is not in the log."""
+    key, row = split_record_id(record_id)
+    entry = home.registry.files.by_key(key)
+    if entry is None:
+        return None
+    content = home.blobs.get(entry.sha256)
+    text = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    lines = text.splitlines()
+    shown = lines[row - 1].decode("utf-8", "replace") if row <= len(lines) else ""
+    return Place(entry.name, entry.source, entry.sha256, row, shown)
+
+
+def explain_line(home: Installation, document: str, number: int) -> LineExplained:
+    """A line of an issued document (by id or number) or of a draft (by id).
+
+    Raises `NotFound` for an unknown document or line.
+    """
+    stored = _stored(home, document)
+    content = Document.model_validate_json(home.blobs.get(stored.canonical_sha256))
+    line = next((one for one in content.lines if one.number == number), None)
+    if line is None:
+        raise NotFound(
+            f"{document} has no line {number}", hint=f"it has lines 1 to {len(content.lines)}"
+        )
+    legs = _legs(home, stored, content, line)
+    totals = legs.select(
+        pl.len().alias("records"), pl.col("amount_e10").cast(pl.Int128).sum().alias("e10")
+    ).collect(engine="streaming")
+    rate_ids = legs.select("rate_id").unique().collect(engine="streaming")["rate_id"].to_list()
+    rates = (
+        home.lake.scan(RATE, stored.pins.get(RATE.name))
+        .filter(pl.col("rate_id").is_in(rate_ids))
+        .sort("code", "valid_from")
+        .collect()
+    )
+    sample = legs.sort("event_time", "record_id").head(SAMPLE).collect(engine="streaming")
+    return LineExplained(
+        document=document,
+        line=line,
+        records=int(totals["records"][0]),
+        amount=f"{from_e10(int(totals['e10'][0] or 0)):f}",
+        rates=rates.rows(named=True),
+        sample=[
+            {
+                "record_id": row["record_id"],
+                "event_time": row["event_time"],
+                "code": row["code"],
+                "billed_units": row["billed_units"],
+                "amount": from_e10(row["amount_e10"]),
+                "rate_id": row["rate_id"],
+                "place": place_of(home, row["record_id"]),
+            }
+            for row in sample.iter_rows(named=True)
+        ],
+    )
+
+
+def _stored(home: Installation, document: str) -> Draft:
+    """A final document by number or id, or the current draft by id."""
+    numbered = home.registry.documents.with_number(document)
+    if numbered:
+        return numbered[0]
+    cycle_id, _, _ = document.rpartition("/")
+    try:
+        return home.registry.documents.get(document)
+    except NotFound:
+        known = home.registry.cycles.get(cycle_id) if cycle_id else None
+        drafts = home.registry.documents.drafts(cycle_id, known.runs) if known else []
+        for draft in drafts:
+            if draft.id == document:
+                return draft
+        raise
+
+
+def _legs(home: Installation, stored: Draft, content: Document, line: Line) -> pl.LazyFrame:
+    """The rated legs behind a usage line, at the versions that the document pins."""
+    days = json.loads(_sources(home, stored, line)).get("days") or []
+    part = None
+    if days:
+        first, last = (date.fromisoformat(day) for day in days)
+        part = {"day": pl.date_range(first, last, eager=True).to_list()}
+    legs = home.lake.scan(RATED_LEG, stored.pins.get(RATED_LEG.name), part)
+    price = None if line.price is None else int(line.price.scaleb(10))
+    return legs.filter(
+        pl.col("partner") == _partner(content),
+        pl.col("agreement") == line.agreement,
+        pl.col("leg") == content.leg.value,
+        pl.col("service") == line.service,
+        pl.col("destination").fill_null("") == line.destination,
+        pl.col("band") == line.band,
+        pl.col("origin") == line.origin,
+        pl.col("local_day").is_between(line.first_day, line.last_day),
+        pl.col("rate_e10").eq_missing(pl.lit(price, pl.Int64)),
+        pl.lit(line.kind == "usage"),
+    )
+
+
+def _partner(content: Document) -> str:
+    return content.buyer.id if content.leg.value == "customer" else content.seller.id
+
+
+def _sources(home: Installation, stored: Draft, line: Line) -> str:
+    charges = (
+        home.lake.scan(CHARGE, stored.pins.get(CHARGE.name))
+        .filter(pl.col("charge_id") == int(line.charge_id))
+        .collect()
+    )
+    return charges["sources"][0] if charges.height else "{}"

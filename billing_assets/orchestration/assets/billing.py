@@ -1,0 +1,180 @@
+"""Cycles of a month: charges, validation, drafts; and the issued invoices.
+
+Many partners run as one run over many partitions. Each is isolated: a success is reported on its
+own partition, a failure becomes the run's exception list and leaves its partition as it was.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+
+import dagster as dg
+import polars as pl
+from pydantic import Field
+
+from billing_assets.core.errors import BillingError
+from billing_assets.invoicing.run import CycleRun, approve_and_issue, run_cycle
+from billing_assets.orchestration.partitions import CYCLES
+from billing_assets.orchestration.resources import Home, now
+from billing_assets.orchestration.tables import markdown
+from billing_assets.registry.schema import CycleState
+
+
+class BillingConfig(dg.Config):
+    """When documents are dated, and who approves what is issued."""
+
+    issue_date: str = Field(
+        default="", description="date on the documents, YYYY-MM-DD; default today"
+    )
+    approver: str = Field(
+        default="", description="who approves; another person than the one who runs"
+    )
+
+
+STEPS = {
+    "charge": "Charges of the cycle: usage lines and recurring fees, each with its derivation.",
+    "validation": "What must be known or mended before the cycle is billed.",
+    "invoice_draft": "Draft documents without numbers: PDF, XML, CSV, itemised records.",
+}
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            name,
+            deps=[upstream],
+            description=about,
+            group_name="billing",
+            partitions_def=CYCLES,
+            skippable=True,
+        )
+        for (name, about), upstream in zip(
+            STEPS.items(), ("usage_daily", "charge", "validation"), strict=True
+        )
+    ],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+)
+def billing_cycle(
+    context: dg.AssetExecutionContext,
+    config: BillingConfig,
+    installation: Home,
+) -> Iterator[dg.MaterializeResult]:
+    """Charge, validate and draft the cycles of some partners; final cycles are left alone."""
+    reference = installation.reference
+    failures: list[str] = []
+    for key in _keys(context):
+        month, partner = key.keys_by_dimension["month"], key.keys_by_dimension["partner"]
+        try:
+            run = run_cycle(
+                installation,
+                reference,
+                partner,
+                month,
+                issue_date=_issue_date(config),
+                now=now(),
+                who=installation.settings.user,
+            )
+        except BillingError as error:
+            failures.append(f"{partner}: {error}")
+            context.log.error(failures[-1])
+            continue
+        _report(
+            context,
+            key,
+            run,
+            list(STEPS) if run.state is not CycleState.BLOCKED else ["charge", "validation"],
+        )
+    if failures:
+        raise dg.Failure(
+            f"{len(failures)} partners failed; the others are drafted",
+            metadata={"failures": dg.MetadataValue.md("\n".join(f"- {f}" for f in failures))},
+            allow_retries=False,
+        )
+    yield from ()
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            "invoice",
+            deps=["invoice_draft"],
+            description="Issued documents: numbered, frozen, hashed, never changed again.",
+            group_name="billing",
+            partitions_def=CYCLES,
+            skippable=True,
+        )
+    ],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+)
+def issued_invoices(
+    context: dg.AssetExecutionContext,
+    config: BillingConfig,
+    installation: Home,
+) -> Iterator[dg.MaterializeResult]:
+    """Issue the drafted cycles of some partners, approved in the approver's name."""
+    failures: list[str] = []
+    for key in _keys(context):
+        month, partner = key.keys_by_dimension["month"], key.keys_by_dimension["partner"]
+        cycle = f"{partner}/{month}"
+        try:
+            documents = approve_and_issue(
+                installation,
+                cycle,
+                approver=config.approver,
+                issue_date=_issue_date(config),
+                now=now(),
+                who=installation.settings.user,
+            )
+        except BillingError as error:
+            failures.append(f"{partner}: {error}")
+            context.log.error(failures[-1])
+            continue
+        rows = [
+            (d.number_text, str(d.net), str(d.tax), str(d.gross), d.currency) for d in documents
+        ]
+        table = pl.DataFrame(
+            rows, schema=["number", "net", "tax", "gross", "currency"], orient="row"
+        )
+        context.log_event(
+            dg.AssetMaterialization(
+                "invoice", partition=str(key), metadata={"documents": markdown(table)}
+            )
+        )
+    if failures:
+        raise dg.Failure(
+            f"{len(failures)} cycles were not issued; the others are final",
+            metadata={"failures": dg.MetadataValue.md("\n".join(f"- {f}" for f in failures))},
+            allow_retries=False,
+        )
+    yield from ()
+
+
+def _keys(context: dg.AssetExecutionContext) -> Sequence[dg.MultiPartitionKey]:
+    return [key for key in context.partition_keys if isinstance(key, dg.MultiPartitionKey)]
+
+
+def _issue_date(config: BillingConfig) -> date:
+    return date.fromisoformat(config.issue_date) if config.issue_date else now().date()
+
+
+def _report(
+    context: dg.AssetExecutionContext,
+    key: dg.MultiPartitionKey,
+    run: CycleRun,
+    assets: Sequence[str],
+) -> None:
+    """Report a partner's success on its own partition."""
+    findings = pl.DataFrame(
+        [(f.rule, f.message, f.blocks) for f in run.findings],
+        schema={"rule": pl.String, "finding": pl.String, "blocks": pl.Boolean},
+        orient="row",
+    )
+    metadata = {
+        "cycle": run.cycle,
+        "state": run.state.value,
+        "lines": run.lines,
+        "net": ", ".join(f"{name} {amount:,f}" for name, amount in run.totals.items()),
+        "findings": markdown(findings),
+        "files": dg.MetadataValue.md("\n".join(f"- {path.name}" for path in run.files)),
+    }
+    for asset in assets:
+        context.log_event(dg.AssetMaterialization(asset, partition=str(key), metadata=metadata))

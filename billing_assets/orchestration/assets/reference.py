@@ -1,0 +1,49 @@
+"""Reference data in force: partners, agreements, rate sheets, calendars, fixings."""
+
+import dagster as dg
+import polars as pl
+
+from billing_assets.orchestration.resources import Home, now
+from billing_assets.orchestration.tables import markdown, problem_table
+from billing_assets.reference.load import read_folder
+from billing_assets.reference.versions import take_reference
+
+
+@dg.asset(group_name="reference", kinds={"python"})
+def reference_data(context: dg.AssetExecutionContext, installation: Home) -> dg.MaterializeResult:
+    """Partners, agreements, decks, calendars and fixings of the reference folder, checked.
+
+    A file with a problem is refused with its place and reason, and its last good version stays
+    in force. The data version is the content hash, so a changed sheet marks what it priced stale.
+    """
+    taken = take_reference(
+        read_folder(installation.settings.reference),
+        lake=installation.lake,
+        registry=installation.registry,
+        blobs=installation.blobs,
+        now=now(),
+        who=installation.settings.user,
+    )
+    for problem in taken.problems:
+        context.log.warning(str(problem))
+    reference = taken.reference
+    agreements = pl.DataFrame(
+        [
+            (a.terms.partner, a.terms.key, a.terms.leg, a.terms.service, a.deck.rows.height)
+            for a in reference.agreements
+        ],
+        schema=["partner", "agreement", "leg", "service", "rates"],
+        orient="row",
+    )
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(reference.version),
+        metadata={
+            "version": taken.number,
+            "partners": len(reference.partners),
+            "rates": int(agreements["rates"].sum()),
+            "agreements": markdown(agreements),
+            "refused": len(taken.problems),
+            "problems": problem_table(taken.problems),
+            "increases moved to the end of their notice": len(reference.breaches),
+        },
+    )

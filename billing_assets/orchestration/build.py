@@ -1,0 +1,47 @@
+"""Puts the definitions together; nothing is opened, parsed or read but code and the manifest."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from billing_assets.core.settings import Settings
+from billing_assets.orchestration.assets.billing import billing_cycle, issued_invoices
+from billing_assets.orchestration.assets.intake import mediation_files, xdr
+from billing_assets.orchestration.assets.rating import rated_usage
+from billing_assets.orchestration.assets.reference import reference_data
+from billing_assets.orchestration.checks import CHECKS
+from billing_assets.orchestration.dbt import mart_assets
+from billing_assets.orchestration.jobs import (
+    bill_month_job,
+    inbox_files,
+    monthly_billing,
+    take_in_job,
+)
+from billing_assets.orchestration.resources import installation_resource
+
+
+def build_defs(
+    settings: Settings | None = None,
+    resource_overrides: Mapping[str, object] | None = None,
+) -> dg.Definitions:
+    """Fresh definitions; tests give their own settings or resources instead of patching."""
+    return dg.Definitions(
+        assets=[
+            reference_data,
+            mediation_files,
+            xdr,
+            rated_usage,
+            *mart_assets(),
+            billing_cycle,
+            issued_invoices,
+        ],
+        asset_checks=CHECKS,
+        jobs=[take_in_job, bill_month_job],
+        schedules=[monthly_billing],
+        sensors=[inbox_files],
+        resources={
+            "installation": installation_resource(settings),
+            **(resource_overrides or {}),
+        },
+        executor=dg.in_process_executor,
+    )

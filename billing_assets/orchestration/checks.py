@@ -1,0 +1,70 @@
+"""Asset checks that no dbt test makes: balances across stores, and the lake against itself.
+
+Checks are unpartitioned; in a run they look at that run's partitions.
+"""
+
+from collections.abc import Iterable
+from datetime import date
+
+import dagster as dg
+import polars as pl
+
+from billing_assets.lake.tables import RATED_LEG, USAGE_DAILY
+from billing_assets.orchestration.partitions import USAGE_DAYS
+from billing_assets.orchestration.resources import Home
+
+
+@dg.asset_check(
+    asset="usage_daily",
+    blocking=True,
+    description="Aggregates add up to the rated legs of their day, to the last unit.",
+)
+def usage_adds_up(
+    context: dg.AssetCheckExecutionContext, installation: Home
+) -> dg.AssetCheckResult:
+    """Compare legs and aggregates by day and currency for the days of the run."""
+    days = _days(context)
+    keys = ["day", "currency"]
+    legs = (
+        installation.lake.scan(RATED_LEG, part={"day": days})
+        .group_by(keys)
+        .agg(
+            pl.len().cast(pl.Int64).alias("legs"),
+            pl.col("amount_e10").cast(pl.Int128).sum().alias("legs_e10"),
+        )
+    )
+    usage = (
+        installation.lake.scan(USAGE_DAILY, part={"day": days})
+        .group_by(keys)
+        .agg(
+            pl.col("records").sum().alias("rolled_up"),
+            (pl.col("amount").sum() * 10**10).cast(pl.Int128).alias("rolled_up_e10"),
+        )
+    )
+    wrong = (
+        legs.join(usage, on=keys, how="full", coalesce=True)
+        .filter(
+            ~(
+                pl.col("legs").eq_missing(pl.col("rolled_up"))
+                & pl.col("legs_e10").eq_missing(pl.col("rolled_up_e10"))
+            )
+        )
+        .collect(engine="streaming")
+    )
+    return dg.AssetCheckResult(
+        passed=wrong.is_empty(),
+        metadata={"days": len(days), "differences": wrong.height},
+    )
+
+
+def _days(context: dg.AssetCheckExecutionContext) -> list[date]:
+    """The UTC days of the run; every rated day when it has none."""
+    keys: Iterable[str] = (
+        context.partition_keys
+        if context.has_partition_key_range or context.has_partition_key
+        else USAGE_DAYS.get_partition_keys()
+    )
+    return [date.fromisoformat(key) for key in keys]
+
+
+CHECKS = [usage_adds_up]

@@ -1,0 +1,179 @@
+"""Dagster runs from the command line: the same assets, recorded in the home's own instance.
+
+A run goes through the same global asset job as one launched in the UI, so it shows there with
+its logs, metadata and partitions.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, timedelta
+
+import dagster as dg
+
+from billing_assets.core.errors import BillingError
+from billing_assets.core.settings import Settings
+from billing_assets.installation import Installation
+from billing_assets.orchestration.build import build_defs
+from billing_assets.orchestration.jobs import END_TAG, START_TAG, month_tags, register_partners
+from billing_assets.orchestration.partitions import MONTHS, USAGE_DAYS
+
+_DAGSTER_YAML = """\
+# Runs are recorded here (SQLite); a production home names PostgreSQL instead.
+telemetry:
+  enabled: false
+run_coordinator:
+  module: dagster.core.run_coordinator
+  class: QueuedRunCoordinator
+  config:
+    max_concurrent_runs: 4
+"""
+
+
+def prepare_dagster_home(settings: Settings) -> None:
+    """Make the folder of Dagster's own storage, and let Dagster find it."""
+    folder = settings.dagster_home
+    folder.mkdir(parents=True, exist_ok=True)
+    configuration = folder / "dagster.yaml"
+    if not configuration.exists():
+        configuration.write_text(_DAGSTER_YAML)
+    os.environ["DAGSTER_HOME"] = str(folder)
+
+
+class Runs:
+    """Launches runs in this process and records them."""
+
+    def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
+        self.installation = Installation.open(settings)
+        self._instance = instance
+        self._defs = build_defs(settings)
+        self._job = self._defs.resolve_implicit_global_asset_job_def()
+
+    @classmethod
+    @contextmanager
+    def of(cls, settings: Settings) -> Iterator["Runs"]:
+        """Runs recorded in the settings' home."""
+        prepare_dagster_home(settings)
+        with dg.DagsterInstance.get() as instance:
+            yield cls(settings, instance)
+
+    def take_in(self) -> None:
+        """Load the reference folder, take in new files, and know all partners as partitions."""
+        self._run(["reference_data", "mediation_files"])
+        register_partners(self._instance, self.installation)
+
+    def rate(self, days: Sequence[date]) -> None:
+        """Make the records of UTC days, and price them; consecutive days share one run."""
+        for first, last in _stretches(days):
+            self._run(
+                ["xdr", "rated_leg", "suspense", "usage_daily"],
+                tags={START_TAG: first.isoformat(), END_TAG: last.isoformat()},
+            )
+
+    def marts(self, months: Sequence[str]) -> None:
+        """Build the marts of some months."""
+        for month in months:
+            self._run(_mart_names(self._defs), partition=month)
+
+    def draft(self, month: str, partners: Sequence[str], issue_date: date | None) -> None:
+        """Charge, validate and draft the cycles of a month."""
+        self._billing(
+            ["charge", "validation", "invoice_draft"], month, partners, "billing_cycle", issue_date
+        )
+
+    def issue(
+        self, month: str, partners: Sequence[str], issue_date: date | None, approver: str
+    ) -> None:
+        """Issue the drafted cycles of a month, approved in another person's name."""
+        self._billing(
+            ["invoice"], month, partners, "issued_invoices", issue_date, approver=approver
+        )
+
+    def _billing(
+        self,
+        assets: Sequence[str],
+        month: str,
+        partners: Sequence[str],
+        op: str,
+        issue_date: date | None,
+        **config: str,
+    ) -> None:
+        register_partners(self._instance, self.installation)
+        if issue_date:
+            config["issue_date"] = issue_date.isoformat()
+        everyone = sorted(self.installation.reference.partners)
+        for group in _neighbours(everyone, partners):
+            self._run(
+                assets, tags=month_tags(month, group), run_config={"ops": {op: {"config": config}}}
+            )
+
+    def _run(
+        self,
+        assets: Sequence[str],
+        *,
+        partition: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        run_config: Mapping[str, object] | None = None,
+    ) -> None:
+        """Run some assets and wait; raises `BillingError` that names the first failed step."""
+        result = self._job.execute_in_process(
+            instance=self._instance,
+            asset_selection=[dg.AssetKey(name) for name in assets],
+            partition_key=partition,
+            tags=dict(tags or {}),
+            run_config=dict(run_config or {}),
+            raise_on_error=False,
+        )
+        if result.success:
+            return
+        failures = [
+            event.step_failure_data.error
+            for event in result.all_events
+            if event.is_step_failure and event.step_failure_data.error
+        ]
+        reasons = [(e.cause.message if e.cause else e.message).strip() for e in failures]
+        raise BillingError(
+            f"run of {', '.join(assets)} failed: {'; '.join(reasons) or 'see its log'}",
+            hint=f"run {result.run_id} in the UI (`make ui`) has the whole log",
+        )
+
+
+def _stretches(days: Sequence[date]) -> list[tuple[date, date]]:
+    """Group days into consecutive stretches: each is one run over a range of partitions."""
+    known = set(USAGE_DAYS.get_partition_keys())
+    outside = [day for day in days if day.isoformat() not in known]
+    if outside:
+        raise BillingError(
+            f"{outside[0]} is outside the days that usage is kept for",
+            hint=f"they begin on {min(known)}",
+        )
+    found: list[tuple[date, date]] = []
+    for day in sorted(set(days)):
+        if found and day - found[-1][1] == timedelta(days=1):
+            found[-1] = (found[-1][0], day)
+        else:
+            found.append((day, day))
+    return found
+
+
+def _neighbours(everyone: Sequence[str], wanted: Sequence[str]) -> list[list[str]]:
+    """Group wanted partners that stand next to each other: each group is one range."""
+    groups: list[list[str]] = []
+    previous = False
+    for partner in everyone:
+        if partner in wanted:
+            if previous:
+                groups[-1].append(partner)
+            else:
+                groups.append([partner])
+        previous = partner in wanted
+    return groups
+
+
+def _mart_names(defs: dg.Definitions) -> list[str]:
+    graph = defs.resolve_asset_graph()
+    return [
+        key.to_user_string()
+        for key in graph.get_all_asset_keys()
+        if graph.get(key).partitions_def == MONTHS
+    ]
