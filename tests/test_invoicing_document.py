@@ -3,12 +3,13 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from billing_assets.core.errors import BillingError, InputError
 from billing_assets.core.money import minor_units
+from billing_assets.core.periods import month_period
 from billing_assets.invoicing.assemble import assemble, master_data_problems
 from billing_assets.invoicing.document import Document, Kind, Provenance, identities
 from billing_assets.reference.models import Tax
@@ -22,6 +23,7 @@ from tests.support.invoicing_cases import (
     document,
     partner,
     recurring,
+    traffic,
 )
 
 DECIMALS = {"EUR": 2, "JPY": 0, "KWD": 3}
@@ -43,6 +45,7 @@ def any_charges(draw: st.DrawFn) -> tuple[str, list[dict[str, object]]]:
     ]
 
 
+@settings(max_examples=60, deadline=None)
 @given(any_charges(), st.sampled_from(["S", "AE"]))
 def test_totals_of_any_charges_agree_to_the_minor_unit(
     drawn: tuple[str, list[dict[str, object]]], tax: str
@@ -65,6 +68,7 @@ def test_totals_of_any_charges_agree_to_the_minor_unit(
     assert sum(group.amount for group in made.subtotals) == made.totals.net
 
 
+@settings(max_examples=40, deadline=None)
 @given(any_charges())
 def test_canonical_bytes_say_everything_and_only_once(
     drawn: tuple[str, list[dict[str, object]]],
@@ -179,6 +183,28 @@ def test_a_supplier_leg_becomes_a_cost_statement_with_the_partner_as_seller() ->
     made = document([charge(leg="supplier")])
     assert made.kind is Kind.COST_STATEMENT
     assert (made.seller.id, made.buyer.id) == ("P14", "FAROLINK")
+
+
+def test_usage_that_is_taken_back_counts_backwards() -> None:
+    back = charge(
+        "India", "-2.5", "0.0140", "-0.04", section="prior_period", records=-1, answered=-1
+    )
+    line = document([charge(), back]).lines[1]
+    assert (line.records, line.quantity, line.price) == (-1, Decimal("-2.5"), Decimal("0.014"))
+
+
+def test_the_chart_shows_the_days_of_the_period_alone() -> None:
+    february = month_period("2026-02", "Europe/Lisbon")
+    made = assemble(
+        charges(charge()),
+        carrier=CARRIER,
+        partner=partner(),
+        period=MARCH,
+        issue_date=ISSUE_DATE,
+        provenance=Provenance(cycle="P14/2026-03"),
+        traffic=pl.concat([traffic(february), traffic(MARCH)]),
+    )
+    assert [day.day.month for day in made.traffic] == [3] * 31
 
 
 def test_traffic_by_day_keeps_every_record_and_second() -> None:

@@ -127,7 +127,7 @@ def assemble(
         taxes=taxes,
         totals=Totals(net=net, tax=tax, gross=net + tax),
         notes=tuple(notes),
-        traffic=_traffic(traffic),
+        traffic=_traffic(traffic, period),
         provenance=provenance,
     )
 
@@ -290,11 +290,17 @@ def _partner_party(partner: Partner) -> Party:
     )
 
 
-def _traffic(usage: pl.DataFrame | None) -> tuple[TrafficDay, ...]:
-    """Records and answered minutes by local day, from rows of `usage_daily`."""
+def _traffic(usage: pl.DataFrame | None, period: Period) -> tuple[TrafficDay, ...]:
+    """Records and answered minutes by local day of the period, from rows of `usage_daily`."""
     if usage is None:
         return ()
-    days = usage.group_by("local_day").agg(pl.sum("records", "duration_ms")).sort("local_day")
+    day = pl.col("local_day")
+    days = (
+        usage.filter((day >= period.start) & (day < period.end))
+        .group_by(day)
+        .agg(pl.sum("records", "duration_ms"))
+        .sort(day)
+    )
     return tuple(
         TrafficDay(
             day=day,

@@ -128,7 +128,8 @@ class Line(Part):
 
     `quantity` bears the sign of the amount and `price` never does (EN 16931 BR-27). A usage
     amount is the sum of rounded records, so it may differ from quantity x price; `price` is None
-    where no single price applies, and `steps` then derive the amount.
+    where no single price applies, and `steps` then derive the amount. Counts are negative where
+    usage that was billed earlier is taken back.
     """
 
     number: Annotated[int, Field(ge=1)]
@@ -143,8 +144,8 @@ class Line(Part):
     origin: str = ""
     first_day: date
     last_day: date
-    records: Annotated[int, Field(ge=0)]
-    answered: Annotated[int, Field(ge=0)]
+    records: int
+    answered: int
     quantity: Exact
     unit: str
     price: Annotated[Exact, Field(ge=0)] | None

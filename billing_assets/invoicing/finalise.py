@@ -43,11 +43,9 @@ def render(document: Document, templates: Path) -> dict[str, bytes]:
 
 
 def file_name(document: Document, extension: str) -> str:
-    """A document's file name for people: its number, or its cycle and kind while a draft."""
-    draft = f"{document.provenance.cycle}-{document.kind}-DRAFT"
-    if document.kind is Kind.COST_STATEMENT:
-        draft = draft.removesuffix("-DRAFT")
-    stem = re.sub(r"[^\w.-]+", "-", document.number or draft)
+    """A document's file name for people: its number, or what it is while it has none."""
+    mark = "" if document.kind is Kind.COST_STATEMENT else "-DRAFT"
+    stem = re.sub(r"[^\w.-]+", "-", document.number or _id(document) + mark)
     return f"{stem}.{extension}"
 
 
@@ -167,7 +165,8 @@ def _redated(draft: Draft, document: Document) -> Draft:
 
 
 def _id(document: Document) -> str:
-    return f"{document.provenance.cycle}/{document.kind}"
+    """A cycle has one document of a kind and currency: 'P14/2026-03/invoice-EUR'."""
+    return f"{document.provenance.cycle}/{document.kind}-{document.currency}"
 
 
 def _series(carrier: Carrier, kind: DocumentKind) -> Series:

@@ -94,7 +94,7 @@ def line_residue(line: Line, currency: str) -> Residue:
     if not line.records:
         return Residue(amount, "Rounding")
     smallest = Decimal(1).scaleb(-minor_units(currency))
-    by_rounding = smallest + line.records * COARSEST_RECORD_ROUNDING
+    by_rounding = smallest + abs(line.records) * COARSEST_RECORD_ROUNDING
     reason = "Rounding per call" if abs(amount) <= by_rounding else "Fees and rounding per call"
     return Residue(amount, reason)
 

@@ -18,14 +18,15 @@ from billing_assets.invoicing.assemble import billable
 from billing_assets.invoicing.document import Check, Document, Line, identities
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import CHARGE, RATED_LEG, Table
+from billing_assets.reference.models import Leg
 from billing_assets.registry import documents as registered
 from billing_assets.registry.blobs import BlobStore
 from billing_assets.registry.registry import Registry
 
 Key = TypeVar("Key")
 
-UsageKey = tuple[str, str, str, str, str, Decimal | None]
-"""Agreement, service, destination, band, origin and price of a usage line."""
+UsageKey = tuple[object, ...]
+"""Agreement, service, destination, band, origin, price of a usage line; whether it is prior."""
 
 
 def verify(document_id: str, *, registry: Registry, blobs: BlobStore, lake: Lake) -> list[Check]:
@@ -45,7 +46,7 @@ def verify(document_id: str, *, registry: Registry, blobs: BlobStore, lake: Lake
     checks.append(_gap_check(stored, registry))
     checks.append(_audit_check(registry))
     checks.append(_charges_check(document, lake))
-    checks.append(_legs_check(document, lake))
+    checks.append(_legs_check(document, lake, registry))
     return checks
 
 
@@ -108,25 +109,24 @@ def _audit_check(registry: Registry) -> Check:
     return Check(name="audit log is whole", ok=broken is None, detail=detail)
 
 
-def _at_pin(document: Document, lake: Lake, table: Table) -> tuple[pl.LazyFrame, int] | Check:
-    """A table as the document read it, with the version; a failed check when there is no pin."""
-    name = f"{table.name} at its pinned version"
+def _pin(document: Document, table: Table) -> int | Check:
+    """The version at which a document read a table; a failed check when it pins none."""
     version = document.provenance.pins.get(table.name)
     if version is None:
-        return Check(name=name, ok=False, detail="the document pins no version")
-    return lake.scan(table, version), version
+        return Check(name=f"{table.name} is pinned", ok=False, detail="the document pins none")
+    return version
 
 
 def _charges_check(document: Document, lake: Lake) -> Check:
     """The pinned charges are the document's lines, one for one, to the last unit."""
-    pinned = _at_pin(document, lake, CHARGE)
-    if isinstance(pinned, Check):
-        return pinned
-    frame, version = pinned
+    version = _pin(document, CHARGE)
+    if isinstance(version, Check):
+        return version
+    month = document.period.last_day.isoformat()[:7]
     rows = billable(
-        frame.filter(
-            pl.col("cycle") == document.provenance.cycle, pl.col("leg") == document.leg.value
-        ).collect()
+        lake.scan(CHARGE, version, {"month": month, "cycle": document.provenance.cycle})
+        .filter(pl.col("leg") == document.leg.value, pl.col("currency") == document.currency)
+        .collect()
     )
     kept = {
         str(row["charge_id"]): (row["amount"], row["exact_amount"])
@@ -136,55 +136,76 @@ def _charges_check(document: Document, lake: Lake) -> Check:
     return _compared(f"charges at version {version}", shown, kept, "lines")
 
 
-def _legs_check(document: Document, lake: Lake) -> Check:
-    """Records and exact amounts of the pinned legs are those of the usage lines."""
-    pinned = _at_pin(document, lake, RATED_LEG)
-    if isinstance(pinned, Check):
-        return pinned
-    frame, version = pinned
-    lines = [line for line in document.lines if line.kind == "usage"]
-    name = f"rated legs at version {version}"
-    if not lines:
-        return Check(name=name, ok=True, detail="no usage")
+def _legs_check(document: Document, lake: Lake, registry: Registry) -> Check:
+    """Records and exact amounts of the pinned legs are those of the usage lines.
+
+    Usage of earlier days is compared when no earlier cycle can have billed a part of it; else
+    such lines are differences between versions of the lake, and the charges alone prove them.
+    """
+    version = _pin(document, RATED_LEG)
+    if isinstance(version, Check):
+        return version
+    start = document.period.first_day
+    earlier = [
+        cycle
+        for cycle in registry.cycles.list(partner=_partner(document))
+        if cycle.period.end <= start
+    ]
+    lines = [
+        line
+        for line in document.lines
+        if line.kind == "usage" and (line.first_day >= start or not earlier)
+    ]
     shown: dict[UsageKey, tuple[int, Decimal]] = {}
     for line in lines:
         records, amount = shown.get(_usage_key(line), (0, Decimal(0)))
         shown[_usage_key(line)] = (records + line.records, amount + line.exact_amount)
-    kept = _legs_by_key(frame, document, lines)
-    return _compared(name, shown, kept, "usage lines")
+    legs = lake.scan(RATED_LEG, version).filter(pl.col("local_day") <= document.period.last_day)
+    if earlier:
+        legs = legs.filter(
+            pl.col("local_day") >= start,
+            # a local day lies within a day of its UTC slices
+            pl.col("day") >= start - timedelta(days=1),
+        )
+    kept = _legs_by_key(legs, document)
+    skipped = sum(line.kind == "usage" for line in document.lines) - len(lines)
+    what = "usage lines" + (f" ({skipped} of earlier periods not compared)" if skipped else "")
+    return _compared(f"rated legs at version {version}", shown, kept, what)
+
+
+def _partner(document: Document) -> str:
+    """The partner's id: buyer of what we are owed, seller of what we owe."""
+    return (document.buyer if document.leg is Leg.CUSTOMER else document.seller).id
 
 
 def _usage_key(line: Line) -> UsageKey:
-    return (line.agreement, line.service, line.destination, line.band, line.origin, line.price)
+    prior = line.section == "prior_period"
+    words = (line.agreement, line.service, line.destination, line.band, line.origin)
+    return (*words, line.price, prior)
 
 
-def _legs_by_key(
-    legs: pl.LazyFrame, document: Document, lines: list[Line]
-) -> dict[UsageKey, tuple[int, Decimal]]:
+def _legs_by_key(legs: pl.LazyFrame, document: Document) -> dict[UsageKey, tuple[int, Decimal]]:
     """Records and exact amount of the document's legs by what tells usage lines apart."""
-    first = min(line.first_day for line in lines)
-    last = max(line.last_day for line in lines)
-    partner = document.buyer.id if document.leg == "customer" else document.seller.id
     words = ("agreement", "service", "destination", "band", "origin")
     groups = (
         legs.filter(
-            # a local day lies within a day of its UTC slices
-            pl.col("day").is_between(first - timedelta(days=1), last + timedelta(days=1)),
-            pl.col("partner") == partner,
+            pl.col("partner") == _partner(document),
             pl.col("leg") == document.leg.value,
-            pl.col("local_day").is_between(first, last),
+            pl.col("currency") == document.currency,
+            pl.col("day") <= document.period.last_day + timedelta(days=1),
             pl.col("pricing") != "not_chargeable",
         )
-        .group_by(*(pl.col(word).fill_null("") for word in words), pl.col("rate_e10").abs())
+        .group_by(
+            *(pl.col(word).fill_null("") for word in words),
+            pl.col("rate_e10").abs(),
+            (pl.col("local_day") < document.period.first_day).alias("prior"),
+        )
         .agg(pl.len().alias("records"), pl.col("amount_e10").cast(pl.Int128).sum())
         .collect(engine="streaming")
     )
     return {
-        (agreement, service, destination, band, origin, None if rate is None else from_e10(rate)): (
-            records,
-            from_e10(amount),
-        )
-        for agreement, service, destination, band, origin, rate, records, amount in groups.rows()
+        (*key, None if rate is None else from_e10(rate), prior): (records, from_e10(amount))
+        for *key, rate, prior, records, amount in groups.iter_rows()
     }
 
 
