@@ -1,0 +1,188 @@
+"""The marts of a month: dbt builds them from the lake, and they are published back by month.
+
+Which models there are, what they mean and how they are tested stands in `dbt_project/`; here is
+what they read and where they go. No dagster here: the assets and the command line both call it.
+Source of the controls: catalogue 1.5 and 3.7.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from billing_assets.core.errors import BillingError
+from billing_assets.core.periods import month_period
+from billing_assets.lake.store import Lake
+from billing_assets.lake.tables import TABLES, Table
+from billing_assets.orchestration.dbt_manifest import mart_tables
+from billing_assets.orchestration.dbt_plugin import Source
+from billing_assets.orchestration.dbt_runner import TestOutcome, open_project
+from billing_assets.reference.load import Reference
+from billing_assets.registry import Registry
+
+FILE_COUNTS = pl.Schema(
+    {
+        "file": pl.String,
+        "file_key": pl.Int64,
+        "source": pl.String,
+        "day": pl.Date,
+        "received": pl.Int64,
+        "landed": pl.Int64,
+        "rejected": pl.Int64,
+        "filtered": pl.Int64,
+    }
+)
+"""Rows of each mediation file by UTC day, as the registry counted them; `file` is its SHA-256."""
+
+CYCLES = pl.Schema(
+    {
+        "cycle": pl.String,
+        "partner": pl.String,
+        "month": pl.String,
+        "start_day": pl.Date,
+        "end_day": pl.Date,
+    }
+)
+"""Billing cycles in local days, `end_day` exclusive; `month` ('YYYY-MM') is where they end."""
+
+
+@dataclass(frozen=True)
+class MartInputs:
+    """What the marts need beside the lake: frames of `FILE_COUNTS` and `CYCLES`, own trunks.
+
+    `own_trunks` are the 'switch/trunk group' of our own network, without those that an account
+    maps: a record between two of them has no counterparty and so no leg.
+    """
+
+    file_counts: pl.DataFrame
+    own_trunks: Collection[str]
+    cycles: pl.DataFrame
+
+
+def collect_inputs(registry: Registry, reference: Reference, month: str) -> MartInputs:
+    """The inputs of a month's marts: file counts and cycles of the registry, trunks of ours."""
+    period = month_period(month)
+    counts = registry.files.counts(period.start, period.end)
+    files = {key: registry.files.by_key(key) for key in {count.file_key for count in counts}}
+    mapped = {
+        trunk.trunk
+        for partner in reference.partners.values()
+        for account in partner.accounts
+        for trunk in account.trunks
+    }
+    return MartInputs(
+        file_counts=pl.DataFrame(
+            [
+                {**asdict(count), "file": entry.sha256, "source": entry.source}
+                for count in counts
+                if (entry := files[count.file_key]) is not None
+            ],
+            schema=FILE_COUNTS,
+        ),
+        own_trunks=set(reference.carrier.own_trunks) - mapped,
+        cycles=pl.DataFrame(
+            [
+                {
+                    "cycle": cycle.id,
+                    "partner": cycle.partner,
+                    "month": cycle.month,
+                    "start_day": cycle.period.start,
+                    "end_day": cycle.period.end,
+                }
+                for cycle in registry.cycles.list(month=month)
+            ],
+            schema=CYCLES,
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class MartBuild:
+    """The marts of a month by name, what their tests found, and the lake versions they read."""
+
+    month: str
+    frames: Mapping[str, pl.DataFrame]
+    outcomes: list[TestOutcome]
+    versions: Mapping[str, int]
+
+
+def build_marts(
+    lake: Lake,
+    inputs: MartInputs,
+    month: str,
+    scratch: Path,
+    marts: Collection[str] | None = None,
+) -> MartBuild:
+    """Build and test marts of a month ('YYYY-MM'), all of them unless `marts` names some.
+
+    dbt writes only to `scratch`, a folder that no other run uses. A data test that fails is an
+    outcome and hides no mart. Raises `DbtError` when the project or a model fails, and
+    `BillingError` for a mart that does not exist or input frames of another schema.
+    """
+    period = month_period(month)
+    tables = _wanted(marts)
+    versions = lake.pins(list(TABLES.values()))
+    sources = _input_sources(inputs)
+    for name, table in TABLES.items():
+        sources[name] = lake.dataset(table, versions.get(name))
+    variables = {
+        "month_start": period.start.isoformat(),
+        "month_end": period.end.isoformat(),
+    }
+    select = ["billing.staging", *(f"+{name}" for name in tables)]
+    with open_project(scratch, sources, variables) as project:
+        project.run(*select)
+        outcomes = project.test(*select)
+    with duckdb.connect(str(project.database), read_only=True) as connection:
+        frames = {name: _built(connection, table) for name, table in tables.items()}
+    return MartBuild(month, frames, outcomes, versions)
+
+
+def publish_marts(lake: Lake, build: MartBuild) -> dict[str, int]:
+    """Replace the month's slice of each mart in the lake; returns the new versions by mart.
+
+    Raises `SliceConflict` when another run published the same month meanwhile.
+    """
+    tables = mart_tables()
+    return {
+        name: lake.replace_slice(tables[name], frame, {"month": build.month})
+        for name, frame in build.frames.items()
+    }
+
+
+def _wanted(marts: Collection[str] | None) -> dict[str, Table]:
+    tables = mart_tables()
+    unknown = sorted(set(marts or ()) - set(tables))
+    if unknown:
+        raise BillingError(
+            f"there is no mart {', '.join(unknown)}", hint=f"there are {', '.join(tables)}"
+        )
+    return {name: table for name, table in tables.items() if marts is None or name in marts}
+
+
+def _input_sources(inputs: MartInputs) -> dict[str, Source]:
+    for name, frame, schema in (
+        ("file counts", inputs.file_counts, FILE_COUNTS),
+        ("cycles", inputs.cycles, CYCLES),
+    ):
+        if frame.schema != schema:
+            raise BillingError(f"{name} have the columns {frame.schema}, not {schema}")
+    own_trunks = pl.DataFrame({"trunk": sorted(inputs.own_trunks)}, schema={"trunk": pl.String})
+    return {
+        "file_count": inputs.file_counts.to_arrow(),
+        "cycle": inputs.cycles.to_arrow(),
+        "own_trunk": own_trunks.to_arrow(),
+    }
+
+
+def _built(connection: duckdb.DuckDBPyConnection, table: Table) -> pl.DataFrame:
+    """A mart as dbt built it, in the order of its grain."""
+    frame = connection.table(table.name).pl()
+    if frame.schema != table.schema:
+        raise BillingError(
+            f"mart {table.name} has other columns than the manifest says",
+            hint="run `make manifest`",
+        )
+    return frame.sort(table.order, nulls_last=True)

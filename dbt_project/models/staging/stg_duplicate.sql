@@ -1,0 +1,21 @@
+with
+
+source as (
+
+    select * from {{ source('lake', 'duplicate') }}
+
+),
+
+renamed as (
+
+    select
+
+        -- keys
+        day,
+        record_id
+
+    from source
+
+)
+
+select * from renamed

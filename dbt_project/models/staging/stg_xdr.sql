@@ -1,0 +1,26 @@
+with
+
+source as (
+
+    select * from {{ source('lake', 'xdr') }}
+
+),
+
+renamed as (
+
+    select
+
+        -- keys
+        day,
+        record_id,
+        {{ file_key('record_id') }} as file_key,
+
+        -- sides
+        in_trunk,
+        out_trunk
+
+    from source
+
+)
+
+select * from renamed
