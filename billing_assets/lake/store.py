@@ -209,12 +209,11 @@ class Lake:
     def _add_action(self, table: Table, path: str, values: Mapping[str, str]) -> AddAction:
         handler = DeltaStorageHandler(self._location(table), self._options)
         files = pa_fs.PyFileSystem(handler)
-        # a Delta log holds paths URL-encoded: a value's own escapes are escaped once more
         with files.open_input_file(path) as stream:
             metadata = pq.read_metadata(stream)
             size = stream.size()
         return AddAction(
-            path=quote(path, safe="/=-_."),
+            path=path,
             size=size,
             partition_values=dict(values),
             modification_time=int(time.time() * 1000),
