@@ -84,21 +84,25 @@ class Intake:
                     Problem("lies in a folder that is no source of sources.yaml", str(path))
                 )
                 continue
-            taken = self._take(path, source)
-            if taken is not None:
-                batch.append(taken)
             if sum(one.parsed.received for one in batch) >= BATCH_ROWS:
                 self._land(batch)
                 batch = []
+            content = path.read_bytes()
+            sha256 = sha256_of(content)
+            if any(one.facts.sha256 == sha256 for one in batch):
+                # the same content twice in one batch: the first must be logged to tell
+                self._land(batch)
+                batch = []
+            taken = self._take(path, source, content, sha256)
+            if taken is not None:
+                batch.append(taken)
             if progress:
                 progress(done + 1, len(waiting))
         self._land(batch)
         return self.report
 
-    def _take(self, path: Path, source: Source) -> _Taken | None:
+    def _take(self, path: Path, source: Source, content: bytes, sha256: str) -> _Taken | None:
         """Archive and parse one file; None when it goes no further."""
-        content = path.read_bytes()
-        sha256 = sha256_of(content)
         known = self.registry.files.by_hash(sha256)
         facts = FileFacts(
             sha256=sha256,

@@ -37,8 +37,13 @@ def resolve_day(day: date, landed: pl.DataFrame) -> Resolved:
 
     The first of several copies (by record id) is kept. A call's parts 1 to n, the last marked,
     become one record of the day of its first part; a call with a part missing waits in suspense.
-    Raises `BillingError` when a whole record of the day is neither kept nor set aside.
+    Raises `BillingError` when a row landed twice, or when a whole record of the day is neither
+    kept nor set aside.
     """
+    if landed["record_id"].n_unique() != landed.height:
+        raise BillingError(
+            f"{day}: a row of a file landed twice", hint="please report this as a defect"
+        )
     marked = _duplicates(landed)
     today = pl.col("day") == day
     copies = marked.filter(today & pl.col("_repeats").is_not_null())
