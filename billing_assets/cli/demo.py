@@ -1,0 +1,203 @@
+"""`icb demo`: the demo carrier, from generated files to issued invoices, through Dagster runs."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from typing import Annotated
+
+import polars as pl
+import typer
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from billing_assets.cli.output import JSON_HELP, console, print_json
+from billing_assets.cli.runs import landed_days
+from billing_assets.core.errors import BillingError
+from billing_assets.core.settings import Settings
+from billing_assets.demo.expected import ExpectedResult, expected_results
+from billing_assets.demo.generate import generate
+from billing_assets.demo.scenario import Model
+from billing_assets.installation import Installation
+from billing_assets.lake.tables import CHARGE
+from billing_assets.registry.cycles import FINALISED
+
+MONTH = "2026-03"
+ISSUE_DATE = date(2026, 4, 5)
+RUNS_IT, APPROVES_IT = "demo.analyst", "demo.manager"
+
+BUILT = frozenset(
+    {
+        Model.USAGE,
+        Model.BANDS,
+        Model.ORIGINS,
+        Model.FEES,
+        Model.RECURRING,
+        Model.SMS,
+        Model.DATA,
+        Model.REVERSE,
+        Model.LATE,
+        Model.PARTIALS,
+    }
+)
+"""Models that the product has; figures that need any other are shown as not yet billed."""
+
+
+def demo(
+    scale: Annotated[int, typer.Option(min=1, help="multiply the demo carrier's calls")] = 1,
+    seed: Annotated[int, typer.Option(help="same seed, same bytes")] = 2026,
+    defects: Annotated[bool, typer.Option(help="plant the seeded defects")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+) -> None:
+    """Generate the demo carrier's month, bill it, and compare with what must come out.
+
+    Everything lands in the home (ICB_HOME). Run again, it takes in nothing twice, leaves final
+    documents alone, and shows the same figures. Exit 1 when a figure differs.
+    """
+    from billing_assets.orchestration.runs import Runs  # noqa: PLC0415 - seconds to import
+
+    settings = Settings(user=RUNS_IT)
+    started = time.monotonic()
+    with (
+        Progress(
+            TextColumn("{task.description:<42}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            disable=as_json,
+        ) as progress,
+        Runs.of(settings) as runs,
+    ):
+        home = runs.installation
+        if _is_billed(home):
+            console.print(f"{MONTH} is billed already in {settings.root}; taking in what is new")
+        with _step(progress, "generate files") as task:
+            generate(
+                settings.root,
+                scale=scale,
+                seed=seed,
+                defects=defects,
+                progress=lambda done, total: progress.update(task, completed=done, total=total),
+            )
+        with _step(progress, "load reference data, take in files"):
+            runs.take_in()
+        days = sorted(landed_days(home))
+        with _step(progress, f"rate {len(days)} days") as task:
+            for first in range(0, len(days), 8):
+                runs.rate(days[first : first + 8])
+                progress.update(task, completed=min(first + 8, len(days)), total=len(days))
+        partners = sorted(home.reference.partners)
+        with _step(progress, f"charge, validate, draft {len(partners)} partners"):
+            _tolerate(progress, lambda: runs.draft(MONTH, partners, ISSUE_DATE))
+        with _step(progress, "approve and issue"):
+            drafted = [
+                cycle.partner
+                for cycle in home.registry.cycles.list(month=MONTH)
+                if cycle.state in ("draft", "approved")
+            ]
+            if drafted:
+                runs.issue(MONTH, drafted, ISSUE_DATE, APPROVES_IT)
+        with _step(progress, "build marts and controls"):
+            runs.marts(sorted({day.isoformat()[:7] for day in days}))
+    rows = compare(home, at_scale=scale)
+    if as_json:
+        print_json(rows)
+    else:
+        _print(rows, home, time.monotonic() - started)
+    if any(row["result"] == "DIFFERS" for row in rows):
+        raise typer.Exit(1)
+
+
+def compare(home: Installation, *, at_scale: int = 1) -> list[dict[str, object]]:
+    """Expected against billed, a row a figure; figures of models not built are 'not yet'.
+
+    The figures hold at scale 1; scaled traffic is shown without a verdict.
+    """
+    charges = home.lake.scan(CHARGE, part={"month": MONTH}).collect()
+    states = {cycle.partner: cycle.state.value for cycle in home.registry.cycles.list(month=MONTH)}
+    return [_row(one, charges, states.get(one.partner, ""), at_scale) for one in expected_results()]
+
+
+def _row(
+    one: ExpectedResult, charges: pl.DataFrame, state: str, at_scale: int
+) -> dict[str, object]:
+    billed = one.billed(charges)
+    missing = sorted(need.value for need in one.needs if need not in BUILT)
+    row: dict[str, object] = {
+        "partner": one.partner,
+        "figure": one.label,
+        "currency": one.currency,
+        "expected": one.amount,
+        "billed": billed,
+        "difference": None if billed is None else billed - one.amount,
+        "cycle": state,
+    }
+    if missing or billed is None:
+        return row | {
+            "billed": None,
+            "difference": None,
+            "result": f"not yet: {', '.join(missing) or one.kind}",
+        }
+    if at_scale != 1:
+        return row | {"result": f"scaled x{at_scale}"}
+    return row | {"result": "equal" if billed == one.amount else "DIFFERS"}
+
+
+def _print(rows: list[dict[str, object]], home: Installation, seconds: float) -> None:
+    table = Table(title=f"Expected against billed, {MONTH}", title_justify="left")
+    for name in rows[0]:
+        right = name in ("expected", "billed", "difference")
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    colours = {"equal": "green", "DIFFERS": "bold red"}
+    previous = None
+    for row in rows:
+        if previous not in (None, row["partner"]):
+            table.add_section()
+        previous = row["partner"]
+        cells = [
+            ""
+            if value is None
+            else f"{value:,f}"
+            if name in ("expected", "billed", "difference")
+            else str(value)
+            for name, value in row.items()
+        ]
+        table.add_row(*cells, style=colours.get(str(row["result"]), "dim"))
+    console.print(table)
+    counts = {name: sum(row["result"] == name for row in rows) for name in ("equal", "DIFFERS")}
+    later = len(rows) - sum(counts.values())
+    console.print(
+        f"{counts['equal']} figures equal, {counts['DIFFERS']} differ, {later} not yet, "
+        f"in {seconds:.0f} s"
+    )
+    console.print(f"documents: {home.settings.documents / MONTH}", highlight=False)
+    console.print("next: `icb status`, `icb cycle list`, `make ui`")
+
+
+@contextmanager
+def _step(progress: Progress, name: str) -> Iterator[TaskID]:
+    task = progress.add_task(name, total=1)
+    yield task
+    total = progress.tasks[task].total
+    progress.update(task, completed=total)
+
+
+def _tolerate(progress: Progress, step: Callable[[], None]) -> None:
+    """A partner that fails is told and does not stop the others."""
+    try:
+        step()
+    except BillingError as error:
+        progress.console.print(f"[yellow]{error.message}[/]")
+
+
+def _is_billed(home: Installation) -> bool:
+    cycles = home.registry.cycles.list(month=MONTH)
+    return bool(cycles) and any(cycle.state in FINALISED for cycle in cycles)

@@ -1,0 +1,58 @@
+"""The `icb` command (interconnect billing)."""
+
+import sys
+
+import click
+import typer
+
+from billing_assets.cli import audit, cycles, reference
+from billing_assets.cli.demo import demo
+from billing_assets.cli.output import console, fail
+from billing_assets.cli.runs import run
+from billing_assets.cli.status import status
+from billing_assets.core.errors import BillingError
+from billing_assets.core.settings import Settings
+from billing_assets.installation import Installation
+
+app = typer.Typer(
+    help="Interconnect and wholesale billing: from mediated CDRs to invoices.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    epilog="Everything lies in the home, ICB_HOME (default ./home). `icb demo` is the start.",
+)
+app.command()(demo)
+app.command()(run)
+app.command()(status)
+app.add_typer(cycles.app, name="cycle")
+app.add_typer(reference.app, name="reference")
+app.command()(audit.explain)
+app.command()(audit.verify)
+app.command()(audit.sql)
+
+
+@app.command()
+def home() -> None:
+    """Make the home ready (stores, Dagster's storage) and say where it is."""
+    from billing_assets.orchestration.runs import prepare_dagster_home  # noqa: PLC0415
+
+    settings = Settings()
+    Installation.open(settings)
+    prepare_dagster_home(settings)
+    console.print(str(settings.root), highlight=False)
+
+
+def main() -> None:
+    """Run the command line; what a user can cause is told in a sentence, never a traceback."""
+    try:
+        app(standalone_mode=False)
+    except BillingError as error:
+        fail(error)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
