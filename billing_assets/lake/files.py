@@ -1,0 +1,118 @@
+"""Data files of a slice: Parquet written by the streaming sink, and what the log says of them."""
+
+import json
+import math
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from datetime import date
+from decimal import Decimal
+from urllib.parse import quote
+
+import polars as pl
+import pyarrow.fs as pa_fs
+import pyarrow.parquet as pq
+from deltalake.fs import DeltaStorageHandler
+from deltalake.transaction import AddAction
+from polars.io.partition import FileProviderArgs
+
+from billing_assets.lake.slices import Slice, assert_inside, partition_text
+from billing_assets.lake.tables import Table
+
+
+def write_files(
+    root: str, table: Table, frame: pl.LazyFrame, part: Slice, options: dict[str, str] | None
+) -> list[AddAction]:
+    """Sink a frame of the table's columns into new files under `root`, one for each partition.
+
+    The files are invisible until a commit adds them. Raises `BillingError` at the first row
+    outside the slice. Memory is flat in rows; it grows with the partitions written at once.
+    """
+    written: dict[str, dict[str, str]] = {}
+
+    def place(args: FileProviderArgs) -> str:
+        row = args.partition_keys.row(0, named=True)
+        values = {name: partition_text(row[name]) for name in table.partition_by}
+        assert_inside(table, part, values)
+        folders = [f"{name}={quote(text, safe='')}" for name, text in values.items()]
+        path = "/".join([*folders, f"{uuid.uuid4().hex}.parquet"])
+        written[path] = values
+        return path
+
+    frame.sink_parquet(
+        pl.PartitionBy(
+            f"{root}/",
+            key=list(table.partition_by),
+            include_key=False,
+            file_path_provider=place,
+            approximate_bytes_per_file=None,
+        ),
+        # measured on 5 million rated legs: 8% more CPU than lz4 or snappy for a quarter less space
+        compression="zstd",
+        compression_level=1,
+        mkdir=True,
+        maintain_order=True,
+        storage_options=options,
+    )
+    files = pa_fs.PyFileSystem(DeltaStorageHandler(root, options))
+    return [_add_action(files, path, values) for path, values in written.items()]
+
+
+def _add_action(files: pa_fs.FileSystem, path: str, values: Mapping[str, str]) -> AddAction:
+    with files.open_input_file(path) as stream:
+        metadata = pq.read_metadata(stream)
+        size = stream.size()
+    return AddAction(
+        path=path,
+        size=size,
+        partition_values=dict(values),
+        modification_time=int(time.time() * 1000),
+        data_change=True,
+        stats=_statistics(metadata),
+    )
+
+
+def _statistics(metadata: pq.FileMetaData) -> str:
+    """Rows, nulls and bounds of each column in Delta's JSON, from the footer alone."""
+    minima: dict[str, str] = {}
+    maxima: dict[str, str] = {}
+    nulls: dict[str, str] = {}
+    for index in range(metadata.num_columns):
+        name = metadata.schema.column(index).name
+        groups = list(_column_statistics(metadata, index))
+        if any(group is None or not group.has_null_count for group in groups):
+            continue
+        stated = [group for group in groups if group is not None]
+        nulls[name] = str(sum(group.null_count for group in stated))
+        valued = [group for group in stated if group.num_values]
+        if valued and all(group.has_min_max and _is_finite(group) for group in valued):
+            minima[name] = _json(min(group.min for group in valued))
+            maxima[name] = _json(max(group.max for group in valued))
+    return _object(
+        numRecords=str(metadata.num_rows),
+        minValues=_object(**minima),
+        maxValues=_object(**maxima),
+        nullCount=_object(**nulls),
+    )
+
+
+def _column_statistics(metadata: pq.FileMetaData, index: int) -> Iterator[pq.Statistics | None]:
+    for group in range(metadata.num_row_groups):
+        yield metadata.row_group(group).column(index).statistics
+
+
+def _is_finite(group: pq.Statistics) -> bool:
+    return not isinstance(group.min, float) or math.isfinite(group.min + group.max)
+
+
+def _object(**members: str) -> str:
+    return "{" + ", ".join(f"{json.dumps(name)}: {text}" for name, text in members.items()) + "}"
+
+
+def _json(value: object) -> str:
+    """A bound as JSON; a decimal keeps every digit, which `json.dumps` cannot promise."""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, date):
+        return json.dumps(value.isoformat().replace("+00:00", "Z"))
+    return json.dumps(value)
