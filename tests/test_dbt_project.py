@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from billing_assets.core.settings import PROJECT_ROOT
+from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import TABLES
 from billing_assets.orchestration.dbt_manifest import (
     MANIFEST,
@@ -11,6 +12,7 @@ from billing_assets.orchestration.dbt_manifest import (
     mart_tables,
     read_manifest,
 )
+from billing_assets.orchestration.dbt_plugin import Source
 from billing_assets.orchestration.dbt_runner import DbtError, Verdict, open_project
 from billing_assets.orchestration.marts import CYCLES, FILE_COUNTS
 
@@ -22,12 +24,18 @@ UNIT_TESTS = {
     "suspense_adds_estimates_exactly_and_counts_what_has_none",
 }
 
-NOTHING = {
-    **{name: pl.DataFrame(schema=table.schema).to_arrow() for name, table in TABLES.items()},
-    "file_count": pl.DataFrame(schema=FILE_COUNTS).to_arrow(),
-    "cycle": pl.DataFrame(schema=CYCLES).to_arrow(),
-    "own_trunk": pl.DataFrame(schema={"trunk": pl.String}).to_arrow(),
-}
+
+def empty_sources(folder: Path) -> dict[str, Source]:
+    """The sources of a lake in which nothing was ever written."""
+    lake = Lake(str(folder / "lake"))
+    sources = {name: lake.dataset(table) for name, table in TABLES.items()}
+    for name, schema in (
+        ("file_count", FILE_COUNTS),
+        ("cycle", CYCLES),
+        ("own_trunk", {"trunk": pl.String}),
+    ):
+        sources[name] = pl.DataFrame(schema=schema).to_arrow()
+    return sources
 
 
 def test_the_manifest_in_git_is_that_of_the_project():
@@ -42,20 +50,25 @@ def test_the_manifest_holds_no_path_of_a_machine_and_no_moment():
         assert word not in text
 
 
-def test_models_pass_their_unit_tests(tmp_path: Path):
-    with open_project(tmp_path, NOTHING, {}) as project:
+def test_models_pass_their_unit_tests_and_build_on_an_empty_lake(tmp_path: Path):
+    with open_project(tmp_path, empty_sources(tmp_path), {}) as project:
         project.run("billing")
-        outcomes = project.test("billing", unit=True)
-    assert {outcome.test for outcome in outcomes} == UNIT_TESTS
-    assert {outcome.message for outcome in outcomes if outcome.verdict is not Verdict.PASSED} == (
-        set()
-    )
+        unit_tests = project.test("billing", unit=True)
+        data_tests = project.test("billing")
+    assert {outcome.test for outcome in unit_tests} == UNIT_TESTS
+    broken = [o for o in unit_tests + data_tests if o.verdict is not Verdict.PASSED]
+    assert [outcome.message for outcome in broken] == []
+    assert len(data_tests) == 17
 
 
-def test_a_source_that_is_missing_names_the_models_that_need_it(tmp_path: Path):
-    sources = {name: table for name, table in NOTHING.items() if name != "charge"}
-    with open_project(tmp_path, sources, {}) as project, pytest.raises(DbtError, match="charge"):
-        project.run("+expected_vs_billed")
+def test_a_model_that_cannot_be_built_is_named(tmp_path: Path):
+    sources = empty_sources(tmp_path)
+    sources["charge"] = pl.DataFrame({"month": ["2026-03"]}).to_arrow()
+    with (
+        open_project(tmp_path, sources, {}) as project,
+        pytest.raises(DbtError, match="could not build stg_charge"),
+    ):
+        project.run("stg_charge")
 
 
 def test_every_mart_declares_its_grain_its_order_and_exact_money():

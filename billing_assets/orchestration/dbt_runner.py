@@ -124,7 +124,7 @@ class DbtProject:
                 *("--target-path", str(self._scratch / "target")),
                 *("--log-path", str(self._scratch / "logs")),
                 *("--vars", self._variables),
-                *("--log-level", "none"),
+                *("--log-level", "none", "--no-use-colors"),
                 *arguments,
             ]
         )

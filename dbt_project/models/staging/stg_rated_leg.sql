@@ -13,7 +13,6 @@ renamed as (
         -- keys
         day,
         record_id,
-        {{ file_key('record_id') }} as file_key,
         leg
 
     from source

@@ -14,7 +14,6 @@ renamed as (
         day,
         stage,
         record_id,
-        {{ file_key('record_id') }} as file_key,
         leg,
         reason,
         partner,

@@ -25,8 +25,7 @@ suspended as (
 
     select distinct
         day,
-        record_id,
-        file_key
+        record_id
     from {{ ref('stg_suspense') }}
     where
         {{ in_month('day') }}
@@ -83,7 +82,7 @@ set_aside_records as (
 
     select
         landed.day,
-        {{ file_key('landed.record_id') }} as file_key,
+        landed.record_id,
         set_aside.fate
     from set_aside
     inner join landed on set_aside.record_id = landed.record_id
@@ -94,8 +93,7 @@ rated_records as (
 
     select distinct
         rated_legs.day,
-        rated_legs.record_id,
-        rated_legs.file_key
+        rated_legs.record_id
     from rated_legs
     anti join suspended on rated_legs.record_id = suspended.record_id
 
@@ -106,7 +104,7 @@ own_records as (
 
     select
         xdr.day,
-        xdr.file_key
+        xdr.record_id
     from xdr
     left join own_trunks as entry on xdr.in_trunk = entry.trunk
     left join own_trunks as way_out on xdr.out_trunk = way_out.trunk
@@ -121,7 +119,7 @@ fates as (
 
     select
         day,
-        file_key,
+        record_id,
         fate
     from set_aside_records
 
@@ -129,7 +127,7 @@ fates as (
 
     select
         day,
-        file_key,
+        record_id,
         'suspense' as fate
     from suspended
 
@@ -137,7 +135,7 @@ fates as (
 
     select
         day,
-        file_key,
+        record_id,
         'rated' as fate
     from rated_records
 
@@ -145,7 +143,7 @@ fates as (
 
     select
         day,
-        file_key,
+        record_id,
         'own' as fate
     from own_records
 
@@ -157,7 +155,7 @@ fate_counts as (
 
         -- keys
         day,
-        file_key,
+        {{ file_key('record_id') }} as file_key,
 
         -- measures
         count(*) filter (where fate = 'merged') as merged,
