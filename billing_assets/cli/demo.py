@@ -21,6 +21,7 @@ from rich.table import Table
 from billing_assets.cli.output import JSON_HELP, console, print_json
 from billing_assets.cli.runs import landed_days
 from billing_assets.core.errors import BillingError
+from billing_assets.core.money import Rounding, minor_units, round_amount
 from billing_assets.core.settings import Settings
 from billing_assets.demo.expected import ExpectedResult, expected_results
 from billing_assets.demo.generate import generate
@@ -87,9 +88,12 @@ def demo(
                 defects=defects,
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
+        before = landed_days(home)
         with _step(progress, "load reference data, take in files"):
             runs.take_in()
-        days = sorted(landed_days(home))
+        landed = landed_days(home)
+        changed = {day for day, count in landed.items() if before.get(day) != count}
+        days = sorted(changed.union(runs.unrated(landed)))
         with _step(progress, f"rate {len(days)} days") as task:
             for first in range(0, len(days), 8):
                 runs.rate(days[first : first + 8])
@@ -106,7 +110,7 @@ def demo(
             if drafted:
                 runs.issue(MONTH, drafted, ISSUE_DATE, APPROVES_IT)
         with _step(progress, "build marts and controls"):
-            runs.marts(sorted({day.isoformat()[:7] for day in days}))
+            runs.marts(sorted({day.isoformat()[:7] for day in days} | {MONTH}))
     rows = compare(home, at_scale=scale)
     if as_json:
         print_json(rows)
@@ -130,6 +134,8 @@ def _row(
     one: ExpectedResult, charges: pl.DataFrame, state: str, at_scale: int
 ) -> dict[str, object]:
     billed = one.billed(charges)
+    if billed is not None:
+        billed = round_amount(billed, minor_units(one.currency), Rounding.HALF_UP)
     missing = sorted(need.value for need in one.needs if need not in BUILT)
     row: dict[str, object] = {
         "partner": one.partner,

@@ -1,6 +1,7 @@
 """How commands speak: tables for people, JSON for scripts, sentences for errors."""
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -10,8 +11,11 @@ from rich.table import Table
 
 from billing_assets.core.errors import BillingError
 
-console = Console()
-errors = Console(stderr=True)
+WIDE = 170
+"""Columns of tables that go into a file or a pipe."""
+
+console = Console(width=None if sys.stdout.isatty() else WIDE)
+errors = Console(stderr=True, soft_wrap=True)
 
 JSON_HELP = "print one JSON document for scripts"
 

@@ -11,7 +11,7 @@ def run() -> None:
     """Load the reference folder, take in new files, rate their days, build the marts.
 
     The same assets as in the UI, as Dagster runs. Days are those that new files brought records
-    of; days that are rated already and got nothing new are left alone.
+    of, and days that an earlier run left unrated; others are left alone.
     """
     from billing_assets.orchestration.runs import Runs  # noqa: PLC0415 - seconds to import
 
@@ -20,7 +20,8 @@ def run() -> None:
         with console.status("taking in files"):
             runs.take_in()
         after = landed_days(runs.installation)
-        days = sorted(day for day, count in after.items() if before.get(day) != count)
+        changed = {day for day, count in after.items() if before.get(day) != count}
+        days = sorted(changed.union(runs.unrated(after)))
         if not days:
             console.print("nothing new came in")
             return

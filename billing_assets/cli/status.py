@@ -7,6 +7,7 @@ import polars as pl
 import typer
 
 from billing_assets.cli.output import JSON_HELP, console, print_json, show
+from billing_assets.core.money import Rounding, decimal_of_e10, round_amount
 from billing_assets.installation import Installation
 from billing_assets.intake.sequence import sequence_report
 from billing_assets.lake.tables import SUSPENSE
@@ -107,21 +108,24 @@ def status(
 
 def _suspense(home: Installation) -> list[dict[str, object]]:
     """What waits, by reason and partner, with the money at risk where it can be told."""
-    return (
+    waiting = (
         home.lake.scan(SUSPENSE)
         .group_by("reason", "partner", "currency")
         .agg(
             pl.len().cast(pl.Int64).alias("legs"),
             pl.col("day").min().alias("oldest"),
             (pl.col("duration_ms").sum() // 60_000).alias("minutes"),
-            (pl.col("at_risk_e10").sum().cast(pl.Int128).cast(pl.Decimal(38, 0)) / 10**10)
-            .round(2)
-            .alias("at risk"),
+            decimal_of_e10(pl.col("at_risk_e10").sum()).alias("at risk"),
         )
         .sort("reason", "partner")
         .collect()
-        .rows(named=True)
     )
+    return [
+        {**row, "at risk": round_amount(row["at risk"], 2, Rounding.HALF_UP)}
+        if row["currency"]
+        else {**row, "at risk": None}
+        for row in waiting.iter_rows(named=True)
+    ]
 
 
 def _continuity(home: Installation):

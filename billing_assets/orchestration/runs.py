@@ -5,7 +5,7 @@ its logs, metadata and partitions.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
 
@@ -28,6 +28,10 @@ run_coordinator:
   config:
     max_concurrent_runs: 4
 """
+
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+"""The run's log goes to the instance; only errors to the terminal."""
 
 
 def prepare_dagster_home(settings: Settings) -> None:
@@ -61,6 +65,11 @@ class Runs:
         """Load the reference folder, take in new files, and know all partners as partitions."""
         self._run(["reference_data", "mediation_files"])
         register_partners(self._instance, self.installation)
+
+    def unrated(self, days: Collection[date]) -> list[date]:
+        """Those of some UTC days that no run has rated yet."""
+        rated = self._instance.get_materialized_partitions(dg.AssetKey("usage_daily"))
+        return sorted(day for day in days if day.isoformat() not in rated)
 
     def rate(self, days: Sequence[date]) -> None:
         """Make the records of UTC days, and price them; consecutive days share one run."""
@@ -121,7 +130,7 @@ class Runs:
             asset_selection=[dg.AssetKey(name) for name in assets],
             partition_key=partition,
             tags=dict(tags or {}),
-            run_config=dict(run_config or {}),
+            run_config={**_QUIET, **(run_config or {})},
             raise_on_error=False,
         )
         if result.success:
