@@ -1,4 +1,4 @@
-"""Usage lines and recurring fees of a cycle.
+"""Usage lines, recurring fees and short-call surcharges of a cycle.
 
 A usage line is the exact sum of rounded records, rounded once more as the agreement says for
 lines. A recurring fee is the monthly price by the actual days of the period (I01 to I03).
@@ -14,6 +14,7 @@ from fractions import Fraction
 import polars as pl
 
 from billing_assets.charging.cycles import Cycle
+from billing_assets.charging.short_calls import ShortCallCount, short_call_fee
 from billing_assets.core.errors import BillingError
 from billing_assets.core.ids import bucket_of, stable_id
 from billing_assets.core.money import Rounding, from_e10, minor_units, round_amount
@@ -52,17 +53,20 @@ def charge_cycle(
     *,
     buckets: int,
     sources: Mapping[str, object],
+    short_calls: Mapping[str, ShortCallCount],
 ) -> pl.DataFrame:
     """All charges of a cycle, in the columns of table `charge`.
 
     `usage` are rows of `usage_daily` of the partner that the cycle bills: local days of its
-    period, and earlier days that no cycle has billed. `sources` names what they were made from.
+    period, and earlier days that no cycle has billed. `sources` names what they were made from;
+    `short_calls` counts those of the period by agreement, where one surcharges them.
     Raises `BillingError` when the lines do not add up to the usage.
     """
     terms = {a.terms.key: a.terms for a in agreements}
     lines = _usage_lines(cycle, terms, usage)
     for agreement in agreements:
         lines += _recurring_lines(cycle, agreement)
+        lines += _short_call_lines(cycle, agreement.terms, short_calls)
     provenance = json.dumps(sources, sort_keys=True)
     charges = pl.DataFrame(
         [
@@ -121,25 +125,28 @@ def _usage_lines(cycle: Cycle, terms: Mapping[str, Agreement], usage: pl.DataFra
 
 
 def _usage_line(terms: Agreement, row: dict[str, object]) -> _Line:
-    per = units_per_price(terms)
-    units = Fraction(int(str(row["billed_units"])), per)
+    units = Fraction(int(str(row["billed_units"])), units_per_price(terms))
     exact = Decimal(str(row["amount"]))
-    rounding = terms.rounding.line
-    decimals = minor_units(terms.currency) if rounding.decimals is None else rounding.decimals
-    amount = round_amount(exact, decimals, rounding.method)
     rate = row["rate_e10"]
     price = from_e10(int(str(rate))) if rate is not None else None
     unit = terms.priced_unit
-    # reverse billing: the quantity bears the sign, because a price never does (EN 16931 BR-27)
-    quantity = round_amount(-abs(units) if exact < 0 else units, 10, Rounding.HALF_UP)
     steps = [
-        f"{row['records']} records, {row['answered']} answered, {_text(quantity)} billed {unit}s",
+        f"{row['records']} records, {row['answered']} answered, {_count(units)} billed {unit}s",
         f"sum of records, each rounded by the agreement: {_text(exact)} {terms.currency}",
     ]
     if price is not None:
         steps.insert(1, f"price {_text(price)} {terms.currency} a {unit}")
-    if amount != exact:
+    due = Fraction(exact)
+    if terms.rounding.quantity and price is not None:
+        units, due = _by_period(terms, units, price, Decimal(str(row["fees"])), steps)
+    rounding = terms.rounding.line
+    decimals = minor_units(terms.currency) if rounding.decimals is None else rounding.decimals
+    amount = round_amount(due, decimals, rounding.method)
+    if amount != due:
         steps.append(f"line rounded {rounding.method} to {decimals} decimals: {amount}")
+    # the quantity bears the sign, because a price never does (EN 16931 BR-27)
+    signed = -abs(units) if due < 0 else abs(units) if due > 0 else units
+    quantity = round_amount(signed, 10, Rounding.HALF_UP)
     words = [str(row["destination"] or "uncharged attempts"), str(row["band"]), str(row["origin"])]
     key = ("usage", *(row[name] for name in _LINE_KEYS))
     columns = {
@@ -165,6 +172,25 @@ def _usage_line(terms: Agreement, row: dict[str, object]) -> _Line:
         "rule": str(row["pricing"]),
     }
     return _Line(key, steps, columns)
+
+
+def _by_period(
+    terms: Agreement, units: Fraction, price: Decimal, fees: Decimal, steps: list[str]
+) -> tuple[Fraction, Fraction]:
+    """Quantity and amount of a line whose quantity is rounded once for the period (A19).
+
+    The line's exact amount remains the sum of its records, so that lines carry the usage whole.
+    """
+    rounding = terms.rounding.quantity
+    assert rounding is not None
+    rounded = round_amount(units, rounding.decimals, rounding.method)
+    due = Fraction(rounded) * Fraction(price) * (-1 if terms.reverse else 1) + Fraction(fees)
+    steps.append(
+        f"the period's quantity rounded {rounding.method} to {rounding.decimals} decimals: "
+        f"{_text(rounded)} {terms.priced_unit}s at {_text(price)}"
+        + (f" and fees of {_text(fees)}" if fees else "")
+    )
+    return Fraction(rounded), due
 
 
 def _recurring_lines(cycle: Cycle, agreement: InForce) -> list[_Line]:
@@ -217,9 +243,58 @@ def _recurring_line(cycle: Cycle, agreement: InForce, fee: Recurring) -> _Line |
     return _Line(("recurring", terms.key, fee.fee), steps, columns)
 
 
+def _short_call_lines(
+    cycle: Cycle, terms: Agreement, counts: Mapping[str, ShortCallCount]
+) -> list[_Line]:
+    """The surcharge of an agreement whose share of short calls is above its threshold (J07)."""
+    rule, count = terms.short_calls, counts.get(terms.key)
+    if rule is None or count is None:
+        return []
+    charged, exact = short_call_fee(count, rule)
+    if not charged:
+        return []
+    rounding = terms.rounding.line
+    decimals = minor_units(terms.currency) if rounding.decimals is None else rounding.decimals
+    amount = round_amount(exact, decimals, rounding.method)
+    share, limit = (_count(100 * Fraction(part)) for part in (count.share, rule.threshold))
+    steps = [
+        f"{count.short} of {count.calls} answered calls last at most {rule.seconds} s: {share}%",
+        f"above {limit}%: {charged} calls ({rule.scope}) at {_text(rule.fee)} {terms.currency}",
+        f"{amount} {terms.currency}",
+    ]
+    columns = {
+        "agreement": terms.key,
+        "leg": terms.leg.value,
+        "kind": "surcharge",
+        "section": "surcharge",
+        "service": terms.service.value,
+        "description": f"Short calls of at most {rule.seconds} s",
+        "destination": "",
+        "band": "",
+        "origin": "",
+        "first_day": cycle.period.start,
+        "last_day": cycle.period.last_day,
+        "records": charged,
+        "answered": charged,
+        "quantity": Decimal(charged),
+        "unit": "call",
+        "price": rule.fee,
+        "exact_amount": exact,
+        "amount": amount,
+        "currency": terms.currency,
+        "rule": f"short calls ({rule.scope})",
+    }
+    return [_Line(("short_calls", terms.key), steps, columns)]
+
+
 def _local_day(value: date) -> date:
     """The local day of a date or local time."""
     return date(value.year, value.month, value.day)
+
+
+def _count(units: Fraction) -> str:
+    """A quantity for people, to ten decimals."""
+    return _text(round_amount(units, 10, Rounding.HALF_UP))
 
 
 def _text(value: Decimal) -> str:

@@ -1,17 +1,20 @@
 """Charging a cycle in the lake: its usage is gathered, charged, and its slice replaced."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
 from billing_assets.charging.cycles import Cycle
 from billing_assets.charging.lines import charge_cycle
+from billing_assets.charging.short_calls import ShortCallCount, count_short_calls
 from billing_assets.charging.unbilled import unbilled_usage
 from billing_assets.core.errors import NotFound, StateError
 from billing_assets.lake.store import Lake
-from billing_assets.lake.tables import CHARGE, USAGE_DAILY
+from billing_assets.lake.tables import CHARGE, RATED_LEG, USAGE_DAILY
 from billing_assets.reference.load import Reference
+from billing_assets.reference.models import Agreement
 from billing_assets.registry.cycles import FINALISED
 from billing_assets.registry.registry import Registry
 
@@ -73,15 +76,31 @@ def charge(
         "usage_daily": version,
         "days": _span(usage),
     }
+    agreements = reference.agreements_of(cycle.partner)
     charges = charge_cycle(
         cycle,
-        reference.agreements_of(cycle.partner),
+        agreements,
         usage,
         buckets=buckets,
         sources=sources,
+        short_calls=_short_calls(cycle, [a.terms for a in agreements], lake),
     )
     lake.replace_slice(CHARGE, charges, {"month": cycle.month, "cycle": cycle.cycle})
     return Charged(cycle, charges, usage, version)
+
+
+def _short_calls(
+    cycle: Cycle, agreements: Sequence[Agreement], lake: Lake
+) -> Mapping[str, ShortCallCount]:
+    """Short calls of the period's legs, where any agreement surcharges them."""
+    if not any(terms.short_calls for terms in agreements):
+        return {}
+    days = cycle.period.utc_days()
+    legs = lake.scan(RATED_LEG).filter(
+        pl.col("day").is_between(days[0] - timedelta(days=1), days[-1] + timedelta(days=1)),
+        pl.col("partner") == cycle.partner,
+    )
+    return count_short_calls(legs, agreements, cycle.period)
 
 
 def _is_final(cycle: Cycle, registry: Registry) -> bool:

@@ -5,9 +5,11 @@ band holds at any instant. Everything is columnar: a deck may have hundreds of t
 """
 
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import PurePosixPath
 from zipfile import BadZipFile
 from zoneinfo import ZoneInfo
@@ -15,6 +17,7 @@ from zoneinfo import ZoneInfo
 import openpyxl
 import polars as pl
 
+from billing_assets.core.e164 import COUNTRY_CODES
 from billing_assets.core.errors import Problem
 from billing_assets.core.ids import ROW_BITS, event_code, sha256_of, stable_id
 from billing_assets.core.money import E10, to_e10
@@ -168,6 +171,7 @@ def _inline_rows(agreement: Agreement, located: Located) -> pl.DataFrame:
 
         return {
             "code": ";".join(rate.codes),
+            "country_code": rate.country_code or None,
             "destination": rate.destination,
             "rate": _plain(rate.price),
             "first_rate": _plain(rate.first_price),
@@ -261,6 +265,9 @@ def _cell(value: object) -> str | None:
         return None
     if isinstance(value, datetime):
         return (value.date() if value.time() == time() else value).isoformat()
+    if isinstance(value, float):
+        # a float's shortest text is what the sheet shows; never its exponent
+        return f"{Decimal(repr(value)).normalize():f}"
     return str(value)
 
 
@@ -270,20 +277,11 @@ def _one_code_a_row(rows: pl.DataFrame, problems: list[Problem]) -> pl.DataFrame
     rows = rows.with_columns(pl.lit(None, pl.String).alias(c) for c in missing).with_columns(
         pl.col(_TEXT_COLUMNS).str.strip_chars().replace("", None)
     )
+    rows = rows.with_columns(pl.col("code").str.strip_chars(" ,;/\t\r\n").fill_null(""))
+    _refuse_unclear_cells(rows, problems)
     country = pl.col("country_code").fill_null("")
-    rows = (
-        rows.with_columns(
-            pl.col("code").str.replace_all(r"\s*-\s*", "-").str.split(";").alias("_cell")
-            if not rows["code"].str.contains(r"[,/\s]").any()
-            else pl.col("code")
-            .str.replace_all(r"\s*-\s*", "-")
-            .str.replace_all(r"[,/\s]+", ";")
-            .str.split(";")
-            .alias("_cell")
-        )
-        .explode("_cell")
-        .filter(pl.col("_cell").is_null() | (pl.col("_cell") != ""))
-    )
+    codes = pl.col("code").str.replace_all(r"\s*-\s*", "-").str.replace_all(r"[,;/\s]+", ";")
+    rows = rows.with_columns(codes.str.split(";").alias("_cell")).explode("_cell")
     ranges = rows.filter(pl.col("_cell").str.contains("-", literal=True))
     if not ranges.is_empty():
         expanded: dict[str, list[str]] = {}
@@ -311,6 +309,21 @@ def _one_code_a_row(rows: pl.DataFrame, problems: list[Problem]) -> pl.DataFrame
             .drop("_codes")
         )
     return rows.with_columns((country + pl.col("_cell")).alias("code")).drop("_cell")
+
+
+def _refuse_unclear_cells(rows: pl.DataFrame, problems: list[Problem]) -> None:
+    """Refuse '44 7400-7412': a country code and its area codes look like two codes."""
+    cells = rows["code"].unique()
+    for cell in cells.filter(cells.str.contains(r"^\d{1,3}\s+\d")):
+        first, second = re.split(r"[\s,;/-]+", cell)[:2]
+        if first in COUNTRY_CODES and not second.startswith(first) and second not in COUNTRY_CODES:
+            _report(
+                rows.filter(pl.col("code") == cell),
+                "code",
+                f"may be codes of country {first} or a list: put {first} into country_code, "
+                "or write whole codes",
+                problems,
+            )
 
 
 def _report(
@@ -372,6 +385,14 @@ def _typed(agreement: Agreement, rows: pl.DataFrame, problems: list[Problem]) ->
             problems,
         )
     _check_words(agreement, rows, problems)
+    if agreement.rounding.quantity:
+        for name in ("first_rate", "minimum", "cap"):
+            _report(
+                rows.filter(pl.col(name).is_not_null()),
+                name,
+                "does not go with rounding.quantity, which prices the quantity of a period",
+                problems,
+            )
     stamps = {
         text: _instant(text, agreement.zone)
         for text in pl.concat([rows["from"], rows["to"]]).drop_nulls().unique()

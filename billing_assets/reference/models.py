@@ -57,13 +57,15 @@ def _currency(value: str) -> str:
     return value
 
 
+def _digits(value: object) -> object:
+    """Accept digits as text or as a whole number."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _codes(value: object) -> object:
     """Accept one code or a list of them, as text or as whole numbers."""
     items = value if isinstance(value, list) else [value]
-    return [
-        str(item) if isinstance(item, int) and not isinstance(item, bool) else item
-        for item in items
-    ]
+    return [_digits(item) for item in items]
 
 
 DecimalText = Annotated[Decimal, BeforeValidator(_no_float), AfterValidator(_exact)]
@@ -275,10 +277,22 @@ class RoundingTerm(Form):
     method: Rounding = Rounding.HALF_UP
 
 
+class QuantityRounding(Form):
+    """Rounding of a line's whole quantity, in the unit of the price (A19)."""
+
+    decimals: Annotated[int, Field(ge=0, le=6)] = 0
+    method: Rounding = Rounding.HALF_UP
+
+
 class RoundingTerms(Form):
-    """The agreement's roundings of a record's amount and of a document line."""
+    """The agreement's roundings of a record's amount, a line's quantity and a document line.
+
+    With `quantity`, a usage line is its quantity of the period, rounded once, by its price, and
+    not the sum of its records.
+    """
 
     record: RoundingTerm = RoundingTerm(decimals=6)
+    quantity: QuantityRounding | None = None
     line: RoundingTerm = RoundingTerm()
 
 
@@ -374,14 +388,29 @@ class Surcharge(Form):
     per_call: Price = Decimal(0)
 
 
+class ShortCalls(Form):
+    """A fee on answered calls of at most `seconds`, once their share of a cycle is too high (J07).
+
+    Above the `threshold` (a fraction of the answered calls) `fee` is charged for `all` short
+    calls, or for the `excess` alone.
+    """
+
+    seconds: Annotated[int, Field(ge=1, le=3600)]
+    threshold: Annotated[DecimalText, Field(ge=0, lt=1)]
+    fee: Price
+    scope: Literal["all", "excess"] = "all"
+
+
 class RateRow(Form):
     """A price for some codes from a local time on; missing terms come from the agreement.
 
-    `price` is by minute, message, segment, MB or event as `unit` says; `first_price` is the
-    price by unit of the first block. A `blocked` row stops the match without a price.
+    `country_code` stands before each code. `price` is by minute, message, segment, MB or event
+    as `unit` says; `first_price` is the price by unit of the first block. A `blocked` row stops
+    the match without a price.
     """
 
     codes: Annotated[list[Name], BeforeValidator(_codes), Field(alias="code")]
+    country_code: Annotated[str, BeforeValidator(_digits), Field(pattern=r"^[1-9][0-9]{0,2}$")] = ""
     destination: str = ""
     price: Price | None = Field(default=None, alias="rate")
     first_price: Price | None = Field(default=None, alias="first_rate")
@@ -471,6 +500,7 @@ class Agreement(Form):
     origins: Origins | None = None
     jurisdiction: Jurisdiction | None = None
     surcharges: tuple[Surcharge, ...] = ()
+    short_calls: ShortCalls | None = None
     notice: Notice = Notice()
     rates: tuple[RateRow, ...] = ()
     sheets: tuple[Sheet, ...] = ()
@@ -501,8 +531,27 @@ class Agreement(Form):
             raise ValueError("event types are priced by rates in the agreement, not by sheets")
         if self.crossing == "split" and self.service is not Service.VOICE:
             raise ValueError("crossing: split is for voice")
+        if self.short_calls and self.service is not Service.VOICE:
+            raise ValueError("short_calls is for voice")
         if self.origins and self.jurisdiction:
             raise ValueError("origins and jurisdiction exclude each other")
+        return self
+
+    @model_validator(mode="after")
+    def _terms_go_together(self) -> "Agreement":
+        if self.crossing == "split" and self.event_time != self.duration.start:
+            raise ValueError(
+                f"crossing: split counts increments from the {self.duration.start} stamp "
+                f"(duration.from), so event_time must be {self.duration.start}, "
+                f"not {self.event_time}"
+            )
+        if self.rounding.quantity and (
+            self.crossing == "split" or self.minimum or self.cap is not None
+        ):
+            raise ValueError(
+                "rounding.quantity prices the quantity of a period: it excludes crossing: split, "
+                "minimum and cap"
+            )
         return self
 
 
