@@ -16,7 +16,7 @@ def connect(
 
     Beside each scaled integer `x_e10` stands the exact decimal `x`. With `pins`, tables are
     read at those versions and tables without a pin are left out; a table that was never written
-    is an empty view.
+    is an empty view. Raises `NotFound` for a pinned version that does not exist.
     """
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
@@ -24,17 +24,17 @@ def connect(
         if pins is not None and table.name not in pins:
             continue
         version = None if pins is None else pins[table.name]
-        source = lake.dataset(table, version)
-        connection.register(f"_{table.name}", source)
-        connection.execute(f"CREATE VIEW {table.name} AS {_select(table)}")
+        rows = connection.from_arrow(lake.dataset(table, version))
+        rows.project(", ".join(_columns(table))).create_view(table.name)
     return connection
 
 
-def _select(table: Table) -> str:
+def _columns(table: Table) -> list[str]:
     columns = []
     for name in table.schema:
         columns.append(f'"{name}"')
         if name.endswith("_e10"):
+            # int64 is at most 19 digits; a product of decimals is exact, a quotient is a DOUBLE
             unit = f"CAST(0.{'0' * (SCALE - 1)}1 AS DECIMAL({SCALE}, {SCALE}))"
             columns.append(f'CAST("{name}" AS DECIMAL(19, 0)) * {unit} AS "{name[:-4]}"')
-    return f'SELECT {", ".join(columns)} FROM "_{table.name}"'
+    return columns
