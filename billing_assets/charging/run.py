@@ -73,7 +73,6 @@ def charge(
     usage = cycle_usage(cycle, lake, registry, version)
     sources = {
         "reference": reference.version,
-        "usage_daily": version,
         "days": _span(usage),
     }
     agreements = reference.agreements_of(cycle.partner)

@@ -208,12 +208,12 @@ class TrafficDay(Part):
 class Provenance(Part):
     """What the document was made from, so that it can be proved later.
 
-    `pins` maps each table of the lake to the version that was read; the other fields are content
-    hashes and versions of programs.
+    Content hashes and versions of programs. The versions of the lake's tables that were read
+    stand in the registry beside the document: they count commits, and equal documents may have
+    been made after more or fewer of those.
     """
 
     cycle: str
-    pins: dict[str, int] = {}
     reference: str = ""
     template: str = ""
     engines: dict[str, str] = {}

@@ -55,11 +55,13 @@ def keep_draft(
     carrier: Carrier,
     templates: Path,
     blobs: BlobStore,
+    pins: Mapping[str, int],
     itemised: Path | None = None,
 ) -> Draft:
     """Render a draft, keep its files, and return it as the registry records it.
 
-    `itemised` is the CSV of its records, if there is one; it is copied. Raises `StateError` for
+    `pins` are the versions of the lake's tables that it was made from; `itemised` is the CSV of
+    its records, if there is one; it is copied. Raises `StateError` for
     a document that has its number or can have none, `BillingError` without a number series.
     """
     if not document.is_draft or document.kind is Kind.COST_STATEMENT:
@@ -87,7 +89,7 @@ def keep_draft(
         tax=document.totals.tax,
         gross=document.totals.gross,
         canonical_sha256=document.sha256(),
-        pins=document.provenance.pins,
+        pins=pins,
         reference_hash=document.provenance.reference,
         template_hash=document.provenance.template,
         engines=document.provenance.engines,

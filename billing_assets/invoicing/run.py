@@ -177,7 +177,6 @@ def _draft(
             issue_date=issue_date,
             provenance=Provenance(
                 cycle=charged.cycle.cycle,
-                pins=pins,
                 reference=reference.version,
                 template=template_hash(home.templates, partner.document.template),
                 engines=engine_versions(),
@@ -189,11 +188,17 @@ def _draft(
             rendered = render(document, home.templates)
             internal |= {file_name(document, kind): content for kind, content in rendered.items()}
         else:
-            drafts.append(_keep(home, reference, charged, document))
+            drafts.append(_keep(home, reference, charged, document, pins))
     return drafts, internal
 
 
-def _keep(home: Installation, reference: Reference, charged: Charged, document: Document) -> Draft:
+def _keep(
+    home: Installation,
+    reference: Reference,
+    charged: Charged,
+    document: Document,
+    pins: Mapping[str, int],
+) -> Draft:
     """Keep a draft with its itemised records."""
     days: list[date] = charged.usage["day"].unique().to_list()
     legs = home.lake.scan(RATED_LEG, part={"day": days}).filter(
@@ -216,6 +221,7 @@ def _keep(home: Installation, reference: Reference, charged: Charged, document: 
             carrier=reference.carrier,
             templates=home.templates,
             blobs=home.blobs,
+            pins=pins,
             itemised=itemised,
         )
 

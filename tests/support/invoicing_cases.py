@@ -191,9 +191,7 @@ def document(
         partner=receiver,
         period=MARCH,
         issue_date=ISSUE_DATE,
-        provenance=Provenance(
-            cycle="P14/2026-03", pins={"charge": 3, "rated_leg": 31}, template=template
-        ),
+        provenance=Provenance(cycle="P14/2026-03", template=template),
         traffic=traffic(),
         notes=notes,
     )
