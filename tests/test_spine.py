@@ -1,0 +1,276 @@
+"""The whole way, as its users go it: files in an inbox, Dagster runs, issued documents.
+
+A hundredth of the demo carrier is billed as it comes; and with its files in two deliveries in
+another order, rated by two processes at once. Both must come to the same.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from billing_assets.core.ids import canonical_json
+from billing_assets.core.settings import Settings
+from billing_assets.demo.generate import generate
+from billing_assets.installation import Installation
+from billing_assets.invoicing.verify import verify
+from billing_assets.lake.tables import (
+    CHARGE,
+    DUPLICATE,
+    PARTIAL,
+    RATED_LEG,
+    REJECTED,
+    SUSPENSE,
+    USAGE_DAILY,
+    XDR,
+    Table,
+)
+from billing_assets.orchestration.dbt_manifest import mart_tables
+from billing_assets.orchestration.runs import Runs
+
+MONTH = "2026-03"
+ISSUED = date(2026, 4, 5)
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("generated")
+    generate(out, divide=100)
+    return out
+
+
+def settings(home: Path) -> Settings:
+    return Settings(home=home, user="ana")
+
+
+def landed_days(home: Installation) -> list[date]:
+    counts = home.registry.files.counts(date.min, date.max)
+    return sorted({count.day for count in counts if count.landed})
+
+
+def bill(home: Path, *, days: list[date] | None = None) -> Installation:
+    with Runs.of(settings(home)) as runs:
+        runs.take_in()
+        runs.rate(landed_days(runs.installation) if days is None else days)
+        issue(runs)
+        return runs.installation
+
+
+def issue(runs: Runs) -> None:
+    partners = sorted(runs.installation.reference.partners)
+    runs.draft(MONTH, partners, ISSUED)
+    drafted = [
+        cycle.partner
+        for cycle in runs.installation.registry.cycles.list(month=MONTH)
+        if cycle.state == "draft"
+    ]
+    runs.issue(MONTH, drafted, ISSUED, "bruno")
+
+
+@pytest.fixture(scope="module")
+def billed(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    home = tmp_path_factory.mktemp("home")
+    shutil.copytree(generated, home, dirs_exist_ok=True)
+    yield bill(home)
+
+
+def contents(home: Installation, table: Table) -> list[tuple[object, ...]]:
+    frame = home.lake.scan(table).collect()
+    drop = [c for c in ("sources",) if c in frame.columns]
+    return sorted(frame.drop(drop).rows(), key=repr)
+
+
+def documents(home: Installation) -> dict[str, str]:
+    folder = home.settings.documents
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def assert_same(one: Installation, other: Installation) -> None:
+    for table in (XDR, DUPLICATE, PARTIAL, SUSPENSE, RATED_LEG, USAGE_DAILY, CHARGE):
+        assert contents(one, table) == contents(other, table), table.name
+    assert documents(one) == documents(other)
+
+
+def test_every_record_of_every_file_is_accounted_for(billed: Installation) -> None:
+    with Runs.of(billed.settings) as runs:
+        runs.marts(sorted({day.isoformat()[:7] for day in landed_days(billed)}))
+    balance = billed.lake.scan(mart_tables()["record_balance"]).collect()
+    counted = billed.registry.files.counts(date(2026, 1, 1), date(2026, 6, 1))
+    assert balance["received"].sum() == sum(c.received for c in counted)
+    assert balance["difference"].abs().sum() == 0
+    assert balance["duplicates"].sum() == billed.lake.scan(DUPLICATE).collect().height > 0
+    assert balance["rejected"].sum() == billed.lake.scan(REJECTED).collect().height == 5
+    assert set(billed.lake.scan(SUSPENSE).collect()["reason"]) == {"NO_RATE", "UNKNOWN_TRUNK"}
+
+
+def test_money_adds_up_from_leg_to_document(billed: Installation) -> None:
+    legs = billed.lake.scan(RATED_LEG).collect()
+    lines = billed.lake.scan(CHARGE).filter(pl.col("kind") == "usage").collect()
+    april = legs.filter(pl.col("local_day") > date(2026, 3, 31))
+    assert april.is_empty(), "the demo carrier has no traffic of April in local time"
+    rated = legs.group_by("agreement").agg(pl.col("amount_e10").cast(pl.Int128).sum())
+    charged = lines.group_by("agreement").agg(pl.col("exact_amount").sum())
+    assert dict(rated.iter_rows()) == {a: int(v.scaleb(10)) for a, v in charged.iter_rows()}
+    for cycle in billed.registry.cycles.list(month=MONTH):
+        rows = billed.lake.scan(CHARGE, part={"month": MONTH, "cycle": cycle.id}).collect()
+        for document in billed.registry.documents.of_cycle(cycle.id):
+            mine = rows.filter(
+                (pl.col("leg") == "customer") & (pl.col("currency") == document.currency)
+            )
+            assert mine["amount"].sum() == document.net
+            assert document.net + document.tax == document.gross
+
+
+def test_every_issued_document_is_proved(billed: Installation) -> None:
+    issued = [
+        document
+        for cycle in billed.registry.cycles.list(month=MONTH)
+        for document in billed.registry.documents.of_cycle(cycle.id)
+    ]
+    assert sorted(d.number for d in issued) == list(range(1, len(issued) + 1))
+    for document in issued:
+        checks = verify(document.id, registry=billed.registry, blobs=billed.blobs, lake=billed.lake)
+        assert [check for check in checks if not check.ok] == []
+
+
+RATE_DAYS = """
+import sys
+from datetime import date
+from pathlib import Path
+from billing_assets.core.settings import Settings
+from billing_assets.orchestration.runs import Runs
+
+with Runs.of(Settings(home=Path(sys.argv[1]), user="ana")) as runs:
+    runs.rate([date.fromisoformat(day) for day in sys.argv[2:]])
+"""
+
+
+def test_another_order_of_files_and_runs_side_by_side_change_nothing(
+    generated: Path, billed: Installation, tmp_path: Path
+) -> None:
+    shutil.copytree(generated / "reference", tmp_path / "reference")
+    files = sorted(path for path in (generated / "inbox").rglob("*") if path.is_file())
+    with Runs.of(settings(tmp_path)) as runs:
+        for delivery in (files[1::2][::-1], files[0::2]):
+            for path in delivery:
+                target = tmp_path / path.relative_to(generated)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, target)
+            runs.take_in()
+        days = landed_days(runs.installation)
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", RATE_DAYS, str(tmp_path), *(day.isoformat() for day in part)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONWARNINGS": "ignore"},
+            stdout=subprocess.DEVNULL,
+        )
+        for part in (days[0::2], days[1::2])
+    ]
+    assert [process.wait() for process in running] == [0, 0]
+    with Runs.of(settings(tmp_path)) as runs:
+        issue(runs)
+    assert_same(billed, Installation.open(settings(tmp_path)))
+
+
+def test_billing_a_final_month_again_changes_no_document(billed: Installation) -> None:
+    before = documents(billed)
+    numbers = [
+        d.number_text
+        for c in billed.registry.cycles.list(month=MONTH)
+        for d in billed.registry.documents.of_cycle(c.id)
+    ]
+    with Runs.of(billed.settings) as runs:
+        runs.take_in()
+        runs.rate(landed_days(billed)[:3])
+        runs.draft(MONTH, sorted(billed.reference.partners), ISSUED)
+        runs.issue(MONTH, ["P14", "P15"], ISSUED, "bruno")
+    assert documents(billed) == before
+    assert numbers == [
+        d.number_text
+        for c in billed.registry.cycles.list(month=MONTH)
+        for d in billed.registry.documents.of_cycle(c.id)
+    ]
+
+
+def test_a_partner_that_cannot_be_billed_stops_no_other(generated: Path, tmp_path: Path) -> None:
+    shutil.copytree(generated, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "reference" / "partners" / "P03.yaml"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if "vat_id" not in line))
+    with Runs.of(settings(tmp_path)) as runs:
+        runs.take_in()
+        runs.rate([day for day in landed_days(runs.installation) if day.month == 3][8:16])
+        runs.draft(MONTH, ["P02", "P03", "P14"], ISSUED)
+        states = {c.partner: c.state.value for c in runs.installation.registry.cycles.list()}
+    assert states == {"P02": "draft", "P03": "blocked", "P14": "draft"}
+
+
+def icb(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from billing_assets.cli.main import main; main()", *words],
+        cwd=ROOT,
+        env={**os.environ, "ICB_HOME": str(home), "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_line_shows_explains_proves_and_queries(billed: Installation) -> None:
+    home = billed.settings.root
+    status = icb(home, "status", "--json")
+    assert status.returncode == 0, status.stderr
+    assert json.loads(status.stdout)["total"]["difference"] == 0
+    cycles = json.loads(icb(home, "cycle", "list", "--json").stdout)
+    assert {row["state"] for row in cycles} == {"final"}
+    shown = json.loads(icb(home, "cycle", "show", "P15/2026-03", "--json").stdout)
+    number = shown["documents"][0]["number"]
+    explained = json.loads(icb(home, "explain", f"{number}:1", "--json").stdout)
+    assert explained["amount"] and explained["records"] == explained["line"]["records"]
+    record = explained["sample"][0]["record_id"]
+    text = icb(home, "explain", str(record)).stdout
+    assert "longest code" in text and "line" in text
+    assert icb(home, "verify", number).returncode == 0
+    counted = json.loads(icb(home, "sql", "select count(*) as n from rated_leg", "--json").stdout)
+    assert counted == [{"n": billed.lake.scan(RATED_LEG).collect().height}]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("explain", "nonsense"), "neither a record id nor DOCUMENT:LINE"),
+        (("explain", "12"), "no accepted record 12"),
+        (("verify", "FT 2026/999999"), "FT 2026/999999"),
+        (("cycle", "show", "P99/2026-03"), "P99/2026-03"),
+        (("cycle", "run", "March"), "not a month"),
+        (("sql", "select nothing from nowhere"), "DuckDB refuses"),
+    ],
+)
+def test_a_mistake_is_answered_with_a_sentence(
+    billed: Installation, words: tuple[str, ...], said: str
+) -> None:
+    answer = icb(billed.settings.root, *words)
+    assert answer.returncode == 2
+    assert "error:" in answer.stderr and said in " ".join(answer.stderr.split())
+    assert "Traceback" not in answer.stderr
+
+
+def test_canonical_json_is_the_documents_own_hash(billed: Installation) -> None:
+    for cycle in billed.registry.cycles.list(month=MONTH):
+        for document in billed.registry.documents.of_cycle(cycle.id):
+            content = json.loads(billed.blobs.get(document.canonical_sha256))
+            assert hashlib.sha256(canonical_json(content)).hexdigest() == document.canonical_sha256
