@@ -15,6 +15,7 @@ from operator import and_
 
 import polars as pl
 import pyarrow.dataset as ds
+import pyarrow.fs as pa_fs
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction
@@ -30,6 +31,8 @@ _CONFIGURATION = {
     "delta.deletedFileRetentionDuration": "interval 3650 days",
     "delta.checkpointInterval": "50",
 }
+_ONCE = CommitProperties(max_commit_retries=0)
+"""Commit the version after the one that was read, or nothing: what may be tried again we decide."""
 _ATTEMPTS = 60
 _ORPHAN_HOURS = 48
 """Files without a commit may be those of a write that still runs; none runs this long."""
@@ -112,7 +115,11 @@ class Lake:
         if delta is None:
             return ds.dataset(pl.DataFrame(schema=table.schema).to_arrow())
         whole = delta.to_pyarrow_dataset(
-            file_pruning_predicate=partition_filters(table, part) if part else None
+            file_pruning_predicate=partition_filters(table, part) if part else None,
+            # delta-rs's own reader of local files can abort a process that ends soon after it
+            filesystem=None
+            if "://" in self.uri
+            else pa_fs.SubTreeFileSystem(self._location(table), pa_fs.LocalFileSystem()),
         )
         fragments = []
         for fragment in whole.get_fragments():
@@ -178,6 +185,7 @@ class Lake:
                 description=table.grain,
                 configuration=_CONFIGURATION,
                 storage_options=self._options,
+                commit_properties=_ONCE,
             )
         except DeltaError:
             delta = self._open(table)
@@ -209,8 +217,7 @@ class Lake:
                     schema=delta.schema(),
                     partition_by=list(table.partition_by),
                     partition_filters=partition_filters(table, part),
-                    # so that it commits the next version or none
-                    commit_properties=CommitProperties(max_commit_retries=0),
+                    commit_properties=_ONCE,
                 )
                 return delta.version() + 1
             except CommitFailedError:
