@@ -20,7 +20,7 @@ def explain(
         str,
         typer.Argument(
             help="a record id; or DOCUMENT:LINE with a document's number or id, such as "
-            "'FT-2026-000001:3' or 'P14/2026-03/invoice:3'"
+            "'FT 2026/000010:3' or 'P14/2026-03/invoice-EUR:3'"
         ),
     ],
     as_json: AsJson = False,

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
+from decimal import Decimal
 from typing import Annotated
 
 import polars as pl
@@ -46,6 +47,7 @@ BUILT = frozenset(
         Model.REVERSE,
         Model.LATE,
         Model.PARTIALS,
+        Model.TAX,
     }
 )
 """Models that the product has; figures that need any other are shown as not yet billed."""
@@ -127,15 +129,31 @@ def compare(home: Installation, *, at_scale: int = 1) -> list[dict[str, object]]
     """
     charges = home.lake.scan(CHARGE, part={"month": MONTH}).collect()
     states = {cycle.partner: cycle.state.value for cycle in home.registry.cycles.list(month=MONTH)}
-    return [_row(one, charges, states.get(one.partner, ""), at_scale) for one in expected_results()]
+    return [
+        _row(one, _billed(home, one, charges), states.get(one.partner, ""), at_scale)
+        for one in expected_results()
+    ]
+
+
+def _billed(home: Installation, one: ExpectedResult, charges: pl.DataFrame) -> Decimal | None:
+    """What the charges of a figure came to, or the tax and gross of the invoice they are on."""
+    if one.kind not in ("vat", "gross"):
+        billed = one.billed(charges)
+    elif set(charges.filter(one.charges())["leg"]) == {"customer"}:
+        cycle = home.registry.cycles.get(f"{one.partner}/{MONTH}")
+        drafts = home.registry.documents.drafts(cycle.id, cycle.runs)
+        invoices = home.registry.documents.of_cycle(cycle.id) or drafts
+        billed = sum((i.tax if one.kind == "vat" else i.gross for i in invoices), Decimal(0))
+    else:
+        return None
+    if billed is None:
+        return None
+    return round_amount(billed, minor_units(one.currency), Rounding.HALF_UP)
 
 
 def _row(
-    one: ExpectedResult, charges: pl.DataFrame, state: str, at_scale: int
+    one: ExpectedResult, billed: Decimal | None, state: str, at_scale: int
 ) -> dict[str, object]:
-    billed = one.billed(charges)
-    if billed is not None:
-        billed = round_amount(billed, minor_units(one.currency), Rounding.HALF_UP)
     missing = sorted(need.value for need in one.needs if need not in BUILT)
     row: dict[str, object] = {
         "partner": one.partner,
