@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -204,9 +205,11 @@ def _recurring_lines(cycle: Cycle, agreement: InForce) -> list[_Line]:
 def _recurring_line(cycle: Cycle, agreement: InForce, fee: Recurring) -> _Line | None:
     """A fee by the days on which it and its agreement hold, out of the days of the period."""
     terms = agreement.terms
-    first = max(cycle.period.start, fee.valid_from, _local_day(terms.valid_from))
-    ends = [day for day in (fee.valid_to, terms.valid_to) if day is not None]
-    end = min([cycle.period.end, *(_local_day(day) for day in ends)])
+    # the version's own days: the next version of an agreement takes over its fees
+    zone = ZoneInfo(terms.zone)
+    begins, ends = (at.astimezone(zone).date() for at in (agreement.start, agreement.end))
+    first = max(cycle.period.start, fee.valid_from, begins)
+    end = min(cycle.period.end, ends, fee.valid_to or date.max)
     days = (end - first).days
     if days <= 0:
         return None
@@ -285,11 +288,6 @@ def _short_call_lines(
         "rule": f"short calls ({rule.scope})",
     }
     return [_Line(("short_calls", terms.key), steps, columns)]
-
-
-def _local_day(value: date) -> date:
-    """The local day of a date or local time."""
-    return date(value.year, value.month, value.day)
 
 
 def _count(units: Fraction) -> str:

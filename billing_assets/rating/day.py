@@ -128,7 +128,7 @@ def _suspense(legs: pl.LazyFrame, usage: pl.DataFrame) -> pl.DataFrame:
             pl.col("reason").replace_strict(_DETAILS, default=None).alias("detail"),
         )
         .select(SUSPENSE.schema.names())
-        .cast(dict(SUSPENSE.schema))
+        .cast(SUSPENSE.schema)
     )
 
 
@@ -160,27 +160,35 @@ _KEYS = (
 
 
 def roll_up(lake: Lake, day: date) -> pl.DataFrame:
-    """Aggregate a day's rated legs into `usage_daily`, replace its slice, and return it.
+    """Aggregate a day's rated legs into `usage_daily`, replace its slice, and return it."""
+    usage = daily_usage(lake.scan(RATED_LEG, part={"day": day}))
+    lake.replace_slice(USAGE_DAILY, usage, {"day": day})
+    return usage
 
-    Sums are exact: amounts are added as 128-bit integers of 10^-10.
+
+def daily_usage(legs: pl.LazyFrame, records: pl.Expr | None = None) -> pl.DataFrame:
+    """Rows of `usage_daily` from priced legs in the columns of `rated_leg`.
+
+    Sums are exact: amounts are added as 128-bit integers of 10^-10. `records` tells how many
+    equal records a leg stands for (by default one).
     """
-    answered = pl.col("answered").sum().cast(pl.Int64)
-    usage = (
-        lake.scan(RATED_LEG, part={"day": day})
-        .group_by(_KEYS)
+
+    def total(column: pl.Expr) -> pl.Expr:
+        return (column if records is None else column * records).sum()
+
+    return (
+        legs.group_by(_KEYS)
         .agg(
-            pl.len().cast(pl.Int64).alias("records"),
-            answered.alias("answered"),
-            pl.col("duration_ms").sum(),
-            pl.col("quantity").sum(),
-            pl.col("billed_units").sum(),
-            decimal_of_e10(pl.col("fees_e10").cast(pl.Int128).sum()).alias("fees"),
-            decimal_of_e10(pl.col("amount_e10").cast(pl.Int128).sum()).alias("amount"),
+            (pl.len().cast(pl.Int64) if records is None else records.sum()).alias("records"),
+            total(pl.col("answered").cast(pl.Int64)).alias("answered"),
+            total(pl.col("duration_ms")),
+            total(pl.col("quantity")),
+            total(pl.col("billed_units")),
+            decimal_of_e10(total(pl.col("fees_e10").cast(pl.Int128))).alias("fees"),
+            decimal_of_e10(total(pl.col("amount_e10").cast(pl.Int128))).alias("amount"),
         )
         .with_columns(pl.col("destination").fill_null(""))
         .select(USAGE_DAILY.schema.names())
         .sort(_KEYS)
         .collect(engine="streaming")
     )
-    lake.replace_slice(USAGE_DAILY, usage, {"day": day})
-    return usage

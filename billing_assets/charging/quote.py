@@ -1,0 +1,43 @@
+"""Charge lines for priced usage: what its cycles would bill, without a lake."""
+
+import polars as pl
+
+from billing_assets.charging.cycles import Cycle
+from billing_assets.charging.lines import charge_cycle
+from billing_assets.charging.short_calls import count_short_calls
+from billing_assets.core.periods import month_period
+from billing_assets.lake.tables import CHARGE
+from billing_assets.rating.day import daily_usage
+from billing_assets.rating.price import PricedUsage
+
+
+def quote_cycles(priced: PricedUsage, month: str | None = None) -> pl.DataFrame:
+    """The charges of each agreement's monthly cycles, in the columns of table `charge`.
+
+    Without `month` ('YYYY-MM') there is a cycle for every month with usage; with it that month
+    alone, in which earlier usage is billed as of a prior period and later usage is left out.
+    Months are cut in the agreement's zone. Raises `ValueError` for what is no month.
+    """
+    quotes = [pl.DataFrame(schema=CHARGE.schema)]
+    for offer in sorted(priced.agreements.trunks):
+        versions = priced.agreements.versions(offer)
+        legs = priced.priced.filter(pl.col("offer") == offer)
+        usage = daily_usage(legs.select(pl.exclude("reason")), pl.col("records"))
+        days = usage["local_day"].dt.strftime("%Y-%m").unique().sort()
+        for one in [month] if month else days:
+            period = month_period(one, versions[-1].terms.zone)
+            begun = pl.lit(True) if month else pl.col("local_day") >= period.start
+            terms = [version.terms for version in versions]
+            quotes.append(
+                charge_cycle(
+                    Cycle(f"{offer}/{one}", terms[-1].partner, one, period),
+                    versions,
+                    usage.filter(begun, pl.col("local_day") < period.end),
+                    buckets=1,
+                    sources={"usage": "priced without an installation"},
+                    short_calls=count_short_calls(legs, terms, period, records=pl.col("records")),
+                )
+            )
+    order = ["cycle", "leg", "kind", "section", "destination", "band", "origin", "price"]
+    usage_first = [name in ("kind", "section") for name in order]
+    return pl.concat(quotes).sort(order, descending=usage_first)

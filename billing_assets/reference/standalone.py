@@ -1,0 +1,210 @@
+"""A reference made of agreement files alone: partners, accounts and trunks are invented.
+
+For asking what usage would cost under an agreement, with nothing loaded. Every agreement stands
+on a trunk of its own, so that two offers for one account can be compared.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from billing_assets.core.errors import InputError, Problem
+from billing_assets.core.ids import canonical_json, sha256_of
+from billing_assets.reference.decks import sheet_path
+from billing_assets.reference.load import InForce, Reference, load_reference
+from billing_assets.reference.models import Account, Partner, TrunkRange
+from billing_assets.reference.yamltext import Located
+
+_ROOT = "agreements"
+_CALENDARS = "calendars.yaml"
+_ADDRESS = {"street": "-", "city": "-", "country": "PT"}
+_CARRIER = {
+    "entity": "OWN",
+    "name": "Own carrier",
+    "country": "PT",
+    "address": _ADDRESS,
+    "currency": "EUR",
+    "zone": "UTC",
+    "vat_id": "",
+    "vat_rate": "0",
+    "bank": [],
+    "contact_email": "",
+    "series": [],
+}
+
+
+@dataclass(frozen=True)
+class Standalone:
+    """A reference in which each agreement has its own trunk.
+
+    `trunks` maps an agreement's id to its trunk; `accounts` to the accounts that its files list.
+    """
+
+    reference: Reference
+    trunks: Mapping[str, str]
+    accounts: Mapping[str, frozenset[str]]
+
+    def versions(self, agreement: str) -> list[InForce]:
+        """The versions of an agreement, by number."""
+        return [a for a in self.reference.agreements if a.terms.agreement == agreement]
+
+
+def standalone_reference(paths: Sequence[Path], calendars: Path | None = None) -> Standalone:
+    """Load agreement files, the sheets that they name and a calendars.yaml.
+
+    Without `calendars`, a calendars.yaml is looked for beside each agreement and in the folder
+    above, as a reference folder has it. Versions of one agreement may be given together. Raises
+    `InputError` that names every problem with its file.
+    """
+    named = {_key(path): path for path in paths}
+    problems: list[Problem] = []
+    groups: dict[str, dict[str, bytes]] = {}
+    values: dict[str, list[Mapping[str, object]]] = {}
+    for key, path in named.items():
+        content = _read(path, problems)
+        if content is None:
+            continue
+        value = _value(key, content)
+        agreement = str(value.get("agreement", key))
+        files = groups.setdefault(agreement, {})
+        files[key] = content
+        files.update(_sheets(key, value))
+        values.setdefault(agreement, []).append(value)
+    shared = _calendars(paths, calendars, problems)
+    agreements: list[InForce] = []
+    hashes: dict[str, str] = {}
+    for agreement, files in groups.items():
+        invented = _partner_files(values[agreement])
+        loaded = load_reference({**files, **shared, **invented})
+        told = [p for p in loaded.problems if p.file not in invented]
+        problems += [_as_named(p, named, calendars) for p in told or loaded.problems]
+        agreements += loaded.reference.agreements
+        hashes |= loaded.reference.files
+    if problems or not agreements:
+        raise InputError("cannot use the agreements", problems)
+    base = load_reference({**shared, **_partner_files([])}).reference
+    return _assembled(agreements, replace(base, version=sha256_of(canonical_json(hashes))))
+
+
+def _key(path: Path) -> str:
+    """The file's place under the root, so that relative sheets keep their meaning."""
+    absolute = _ROOT + path.resolve().as_posix()
+    return absolute if absolute.endswith(".yaml") else f"{absolute}.yaml"
+
+
+def _read(path: Path, problems: list[Problem]) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        problems.append(Problem(f"cannot be read: {error.strerror}", str(path)))
+        return None
+
+
+def _value(key: str, content: bytes) -> Mapping[str, object]:
+    """The mapping of an agreement file; empty when it is none, which loading then tells."""
+    try:
+        value = Located(content, key).value
+    except InputError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _sheets(key: str, value: Mapping[str, object]) -> dict[str, bytes]:
+    """The sheets that an agreement names; those that do not exist are told by loading."""
+    found: dict[str, bytes] = {}
+    sheets = value.get("sheets")
+    for sheet in sheets if isinstance(sheets, list) else []:
+        name = sheet.get("file") if isinstance(sheet, dict) else None
+        if isinstance(name, str):
+            place = sheet_path(key, name)
+            path = Path(place.removeprefix(_ROOT))
+            if path.is_file():
+                found[place] = path.read_bytes()
+    return found
+
+
+def _calendars(
+    paths: Sequence[Path], calendars: Path | None, problems: list[Problem]
+) -> dict[str, bytes]:
+    """The one calendars.yaml of all agreements, if there is any."""
+    if calendars is not None:
+        content = _read(calendars, problems)
+        return {} if content is None else {_CALENDARS: content}
+    found: dict[bytes, Path] = {}
+    for path in paths:
+        folder = path.resolve().parent
+        for place in (folder / _CALENDARS, folder.parent / _CALENDARS):
+            if place.is_file():
+                found.setdefault(place.read_bytes(), place)
+                break
+    if len(found) > 1:
+        problems += [
+            Problem("differs from that of another agreement; name one", str(place))
+            for place in found.values()
+        ]
+    return {_CALENDARS: next(iter(found))} if found else {}
+
+
+def _partner_files(agreements: Sequence[Mapping[str, object]]) -> dict[str, bytes]:
+    """A carrier, and a partner for each one that agreements name, with their accounts."""
+    accounts: dict[str, set[str]] = {}
+    for value in agreements:
+        listed = value.get("accounts")
+        names = {a for a in listed if isinstance(a, str)} if isinstance(listed, list) else set()
+        accounts.setdefault(str(value.get("partner", "")), set()).update(names)
+    files = {"carrier.yaml": canonical_json(_CARRIER)}
+    for partner, names in accounts.items():
+        form = _partner_form(partner, [{"account": name} for name in sorted(names)])
+        files[f"partners/{partner}.yaml"] = canonical_json(form)
+    return files
+
+
+def _partner_form(partner: str, accounts: Sequence[object]) -> dict[str, object]:
+    return {
+        "partner": partner,
+        "name": partner,
+        "country": "PT",
+        "address": _ADDRESS,
+        "currency": "EUR",
+        "zone": "UTC",
+        "roles": [],
+        "tax": {"category": "O"},
+        "accounts": accounts,
+    }
+
+
+def _as_named(problem: Problem, named: Mapping[str, Path], calendars: Path | None) -> Problem:
+    """The problem at the path that the user gave."""
+    if problem.file in named:
+        return replace(problem, file=str(named[problem.file]))
+    if problem.file == _CALENDARS and calendars is not None:
+        return replace(problem, file=str(calendars))
+    return replace(problem, file=problem.file.removeprefix(_ROOT))
+
+
+def _assembled(agreements: Sequence[InForce], base: Reference) -> Standalone:
+    """One reference of all agreements, each for an account and a trunk of its own."""
+    trunks = {a.terms.agreement: f"price/{a.terms.agreement}" for a in agreements}
+    accounts: dict[str, set[str]] = {}
+    partners: dict[str, dict[str, Account]] = {}
+    for one in agreements:
+        agreement = one.terms.agreement
+        accounts.setdefault(agreement, set()).update(one.terms.accounts)
+        partners.setdefault(one.terms.partner, {})[agreement] = Account(
+            account=agreement, trunks=(TrunkRange(trunk=trunks[agreement]),)
+        )
+    reference = replace(
+        base,
+        partners={
+            name: Partner.model_validate(_partner_form(name, list(held.values())))
+            for name, held in partners.items()
+        },
+        agreements=tuple(
+            replace(a, terms=a.terms.model_copy(update={"accounts": (a.terms.agreement,)}))
+            for a in agreements
+        ),
+        breaches=tuple(breach for a in agreements for breach in a.deck.breaches),
+    )
+    return Standalone(
+        reference, trunks, {name: frozenset(listed) for name, listed in accounts.items()}
+    )
