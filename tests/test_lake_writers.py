@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -43,7 +44,15 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(str(tmp_path / "lake"))
 
 
-def test_processes_on_different_days_all_succeed_from_the_tables_creation_on(lake: Lake):
+def test_processes_that_create_the_same_table_at_once_all_succeed(lake: Lake):
+    workers = [start("new_tables", lake, worker, 2, 20) for worker in range(2)]
+    assert {word for worker in workers for word in said(worker)} == {"1", "2"}
+    for number in range(20):
+        days = lake.scan(replace(LEG, name=f"leg_{number}")).collect()["day"]
+        assert sorted(days.unique()) == MARCH[:2]
+
+
+def test_processes_on_different_days_all_succeed(lake: Lake):
     workers = [start("own_days", lake, worker, 3) for worker in range(3)]
     versions = [int(word) for worker in workers for word in said(worker)]
     # version 0 creates the table, each day is one commit

@@ -7,6 +7,7 @@ committed, `conflict` for a refused slice, `waiting` where another process may s
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -57,9 +58,20 @@ def legs(day: date, *, bucket: int = 0, count: int = 10, amount_e10: int = 1) ->
 
 
 def own_days(lake: Lake, worker: int, workers: int) -> None:
-    """Replace every n-th day of a month, from the table's first commit on."""
+    """Replace every n-th day of a month."""
     for day in MARCH[worker::workers]:
         _say(str(lake.replace_slice(LEG, legs(day, amount_e10=worker), {"day": day})))
+
+
+def new_tables(lake: Lake, worker: int, workers: int, count: int) -> None:
+    """Write a day of many tables that do not exist yet, each when all workers are ready for it."""
+    for number in range(count):
+        table = replace(LEG, name=f"leg_{number}")
+        day = MARCH[worker]
+        Path(f"{lake.uri}_{number}_{worker}").touch()
+        while not all(Path(f"{lake.uri}_{number}_{other}").exists() for other in range(workers)):
+            pass
+        _say(str(lake.replace_slice(table, legs(day), {"day": day})))
 
 
 def one_day(lake: Lake, worker: int, times: int) -> None:
@@ -113,6 +125,8 @@ def main(deed: str, uri: str, *arguments: str) -> None:
     match deed, arguments:
         case "own_days", (worker, workers):
             own_days(lake, int(worker), int(workers))
+        case "new_tables", (worker, workers, count):
+            new_tables(lake, int(worker), int(workers), int(count))
         case "one_day", (worker, times):
             one_day(lake, int(worker), int(times))
         case "slowly", (amount, go):
