@@ -15,6 +15,7 @@ import polars as pl
 from billing_assets.charging.cycles import Cycle, monthly_cycle
 from billing_assets.charging.run import USAGE_VERSION, Charged, charge
 from billing_assets.controls.validation import validate_cycle
+from billing_assets.core.errors import BillingError
 from billing_assets.installation import Installation
 from billing_assets.invoicing.assemble import assemble, billable
 from billing_assets.invoicing.csvs import write_itemised
@@ -58,8 +59,9 @@ def run_cycle(
 ) -> CycleRun:
     """Charge, validate and draft a partner's cycle of a month ('YYYY-MM').
 
-    A cycle that is final (or further) is only reported. Raises `BillingError` when its master
-    data, terms or templates cannot carry a document; other partners are not touched.
+    A cycle that is final (or further) is only reported. What validation finds, and what keeps a
+    document from being made (master data, templates), blocks the cycle and stands in its
+    findings. Raises `BillingError` when the cycle cannot be charged.
     """
     partner = reference.partner(partner_id)
     cycle = monthly_cycle(partner, month)
@@ -83,10 +85,16 @@ def run_cycle(
         who=who,
     )
     findings = validate_cycle(charged, _suspense(home, cycle), reference)
-    state = home.registry.cycles.record_validation(cycle.cycle, findings, now=now, who=who).state
-    if state is CycleState.BLOCKED:
+    drafts: list[Draft] = []
+    files: dict[str, bytes] = {}
+    if not any(finding.blocks for finding in findings):
+        try:
+            drafts, files = _draft(home, reference, charged, issue_date)
+        except BillingError as error:
+            findings.append(Finding("document", str(error), blocks=True))
+    validated = home.registry.cycles.record_validation(cycle.cycle, findings, now=now, who=who)
+    if validated.state is CycleState.BLOCKED:
         return report(home, cycle)
-    drafts, files = _draft(home, reference, charged, issue_date)
     home.registry.documents.record_drafts(cycle.cycle, drafts, now=now, who=who)
     folder = folder_of(home, cycle)
     for stale in folder.glob("*"):

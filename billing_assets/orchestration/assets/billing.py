@@ -4,7 +4,7 @@ Many partners run as one run over many partitions. Each is isolated: a success i
 own partition, a failure becomes the run's exception list and leaves its partition as it was.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 
 import dagster as dg
@@ -13,6 +13,7 @@ from pydantic import Field
 
 from billing_assets.core.errors import BillingError
 from billing_assets.invoicing.run import CycleRun, approve_and_issue, run_cycle
+from billing_assets.orchestration.groups import Group
 from billing_assets.orchestration.partitions import CYCLES
 from billing_assets.orchestration.resources import Home, now
 from billing_assets.orchestration.tables import markdown
@@ -43,7 +44,7 @@ STEPS = {
             name,
             deps=[upstream],
             description=about,
-            group_name="billing",
+            group_name=Group.BILLING,
             partitions_def=CYCLES,
             skippable=True,
         )
@@ -60,35 +61,21 @@ def billing_cycle(
 ) -> Iterator[dg.MaterializeResult]:
     """Charge, validate and draft the cycles of some partners; final cycles are left alone."""
     reference = installation.reference
-    failures: list[str] = []
-    for key in _keys(context):
-        month, partner = key.keys_by_dimension["month"], key.keys_by_dimension["partner"]
-        try:
-            run = run_cycle(
-                installation,
-                reference,
-                partner,
-                month,
-                issue_date=_issue_date(config),
-                now=now(),
-                who=installation.settings.user,
-            )
-        except BillingError as error:
-            failures.append(f"{partner}: {error}")
-            context.log.error(failures[-1])
-            continue
-        _report(
-            context,
-            key,
-            run,
-            list(STEPS) if run.state is not CycleState.BLOCKED else ["charge", "validation"],
+
+    def draft(key: dg.MultiPartitionKey, month: str, partner: str) -> None:
+        run = run_cycle(
+            installation,
+            reference,
+            partner,
+            month,
+            issue_date=_issue_date(config),
+            now=now(),
+            who=installation.settings.user,
         )
-    if failures:
-        raise dg.Failure(
-            f"{len(failures)} partners failed; the others are drafted",
-            metadata={"failures": dg.MetadataValue.md("\n".join(f"- {f}" for f in failures))},
-            allow_retries=False,
-        )
+        blocked = run.state is CycleState.BLOCKED
+        _report(context, key, run, ["charge", "validation"] if blocked else list(STEPS))
+
+    _each_cycle(context, draft)
     yield from ()
 
 
@@ -98,7 +85,7 @@ def billing_cycle(
             "invoice",
             deps=["invoice_draft"],
             description="Issued documents: numbered, frozen, hashed, never changed again.",
-            group_name="billing",
+            group_name=Group.BILLING,
             partitions_def=CYCLES,
             skippable=True,
         )
@@ -111,23 +98,16 @@ def issued_invoices(
     installation: Home,
 ) -> Iterator[dg.MaterializeResult]:
     """Issue the drafted cycles of some partners, approved in the approver's name."""
-    failures: list[str] = []
-    for key in _keys(context):
-        month, partner = key.keys_by_dimension["month"], key.keys_by_dimension["partner"]
-        cycle = f"{partner}/{month}"
-        try:
-            documents = approve_and_issue(
-                installation,
-                cycle,
-                approver=config.approver,
-                issue_date=_issue_date(config),
-                now=now(),
-                who=installation.settings.user,
-            )
-        except BillingError as error:
-            failures.append(f"{partner}: {error}")
-            context.log.error(failures[-1])
-            continue
+
+    def issue(key: dg.MultiPartitionKey, month: str, partner: str) -> None:
+        documents = approve_and_issue(
+            installation,
+            f"{partner}/{month}",
+            approver=config.approver,
+            issue_date=_issue_date(config),
+            now=now(),
+            who=installation.settings.user,
+        )
         rows = [
             (d.number_text, str(d.net), str(d.tax), str(d.gross), d.currency) for d in documents
         ]
@@ -139,17 +119,37 @@ def issued_invoices(
                 "invoice", partition=str(key), metadata={"documents": markdown(table)}
             )
         )
-    if failures:
-        raise dg.Failure(
-            f"{len(failures)} cycles were not issued; the others are final",
-            metadata={"failures": dg.MetadataValue.md("\n".join(f"- {f}" for f in failures))},
-            allow_retries=False,
-        )
+
+    _each_cycle(context, issue)
     yield from ()
 
 
-def _keys(context: dg.AssetExecutionContext) -> Sequence[dg.MultiPartitionKey]:
-    return [key for key in context.partition_keys if isinstance(key, dg.MultiPartitionKey)]
+def _each_cycle(
+    context: dg.AssetExecutionContext, step: Callable[[dg.MultiPartitionKey, str, str], None]
+) -> None:
+    """Take a step for every partition of the run; whatever fails stops that partner alone.
+
+    Raises `dg.Failure` at the end that names each partner that failed, and why.
+    """
+    failures: list[str] = []
+    for key in context.partition_keys:
+        if not isinstance(key, dg.MultiPartitionKey):
+            raise TypeError(f"{key} is no partition of month and partner")
+        names = key.keys_by_dimension
+        try:
+            step(key, names["month"], names["partner"])
+        except BillingError as error:
+            failures.append(f"{names['partner']}: {error}")
+            context.log.error(failures[-1])
+        except Exception:
+            failures.append(f"{names['partner']}: a defect of the product; the log has the trace")
+            context.log.exception(failures[-1])
+    if failures:
+        raise dg.Failure(
+            f"{len(failures)} cycles failed, the others are done: {'; '.join(failures)}",
+            metadata={"failures": dg.MetadataValue.md("\n".join(f"- {f}" for f in failures))},
+            allow_retries=False,
+        )
 
 
 def _issue_date(config: BillingConfig) -> date:

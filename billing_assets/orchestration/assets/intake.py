@@ -8,12 +8,13 @@ import polars as pl
 from billing_assets.core.ids import canonical_json, sha256_of
 from billing_assets.intake.landing import Intake, make_day
 from billing_assets.intake.sequence import sequence_report
+from billing_assets.orchestration.groups import Group
 from billing_assets.orchestration.partitions import USAGE_DAYS
 from billing_assets.orchestration.resources import Home, now
 from billing_assets.orchestration.tables import markdown, problem_table
 
 
-@dg.asset(deps=["reference_data"], group_name="intake", kinds={"polars", "deltalake"})
+@dg.asset(deps=["reference_data"], group_name=Group.INTAKE, kinds={"polars", "deltalake"})
 def mediation_files(context: dg.AssetExecutionContext, installation: Home) -> dg.MaterializeResult:
     """New files of the inbox, archived, parsed by their source's preset, landed row by row.
 
@@ -58,7 +59,7 @@ def mediation_files(context: dg.AssetExecutionContext, installation: Home) -> dg
     deps=["mediation_files"],
     partitions_def=USAGE_DAYS,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="intake",
+    group_name=Group.INTAKE,
     kinds={"polars", "deltalake"},
 )
 def xdr(context: dg.AssetExecutionContext, installation: Home) -> dg.MaterializeResult:

@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 
 from billing_assets.core.ids import canonical_json, sha256_of
+from billing_assets.orchestration.groups import Group
 from billing_assets.orchestration.partitions import USAGE_DAYS
 from billing_assets.orchestration.resources import Home, now
 from billing_assets.orchestration.tables import markdown
@@ -26,7 +27,7 @@ OUTPUTS = {
             name,
             deps=["xdr", "reference_data"],
             description=about,
-            group_name="rating",
+            group_name=Group.RATING,
             kinds={"polars", "deltalake"},
         )
         for name, about in OUTPUTS.items()

@@ -3,13 +3,14 @@
 import dagster as dg
 import polars as pl
 
+from billing_assets.orchestration.groups import Group
 from billing_assets.orchestration.resources import Home, now
 from billing_assets.orchestration.tables import markdown, problem_table
 from billing_assets.reference.load import read_folder
 from billing_assets.reference.versions import take_reference
 
 
-@dg.asset(group_name="reference", kinds={"python"})
+@dg.asset(group_name=Group.REFERENCE, kinds={"python"})
 def reference_data(context: dg.AssetExecutionContext, installation: Home) -> dg.MaterializeResult:
     """Partners, agreements, decks, calendars and fixings of the reference folder, checked.
 
