@@ -8,6 +8,7 @@ from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
 from billing_assets.orchestration.dbt import mart_assets
 from billing_assets.orchestration.dbt_manifest import mart_tables
+from billing_assets.orchestration.groups import Group
 from billing_assets.orchestration.partitions import CYCLES, MONTHS, PARTNERS, USAGE_DAYS
 from billing_assets.reference.load import Reference
 from billing_assets.registry.files import DayCount, FileFacts
@@ -79,7 +80,7 @@ def test_marts_depend_on_the_assets_that_write_their_tables():
     assert {
         name: {dep.asset_key.to_user_string() for dep in spec.deps} for name, spec in specs.items()
     } == UPSTREAM
-    assert {spec.group_name for spec in specs.values()} == {"aggregates", "controls"}
+    assert {spec.group_name for spec in specs.values()} == {Group.AGGREGATES, Group.CONTROLS}
     assert all(spec.description for spec in specs.values())
 
 

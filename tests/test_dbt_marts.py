@@ -11,7 +11,7 @@ from billing_assets.core.errors import BillingError
 from billing_assets.core.ids import file_key
 from billing_assets.lake.store import Lake
 from billing_assets.orchestration.dbt_manifest import mart_tables
-from billing_assets.orchestration.dbt_runner import Verdict
+from billing_assets.orchestration.dbt_types import Verdict
 from billing_assets.orchestration.marts import (
     MartBuild,
     build_marts,

@@ -12,8 +12,8 @@ from billing_assets.orchestration.dbt_manifest import (
     mart_tables,
     read_manifest,
 )
-from billing_assets.orchestration.dbt_plugin import Source
-from billing_assets.orchestration.dbt_runner import DbtError, Verdict, open_project
+from billing_assets.orchestration.dbt_runner import open_project
+from billing_assets.orchestration.dbt_types import DbtError, Source, Verdict
 from billing_assets.orchestration.marts import CYCLES, FILE_COUNTS
 
 UNIT_TESTS = {

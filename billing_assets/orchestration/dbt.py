@@ -16,7 +16,8 @@ from typing_extensions import override
 
 from billing_assets.core.ids import sha256_of
 from billing_assets.orchestration.dbt_manifest import read_manifest
-from billing_assets.orchestration.dbt_runner import TestOutcome, Verdict
+from billing_assets.orchestration.dbt_types import TestOutcome, Verdict
+from billing_assets.orchestration.groups import Group
 from billing_assets.orchestration.marts import build_marts, collect_inputs, publish_marts
 from billing_assets.orchestration.partitions import MONTHS
 from billing_assets.orchestration.resources import Home
@@ -45,6 +46,12 @@ class MartTranslator(DagsterDbtTranslator):
         """The table's own name; a source that is no table names its asset in its `meta`."""
         named = dbt_resource_props["config"].get("meta", {}).get("dagster", {}).get("asset_key")
         return dg.AssetKey(named or [dbt_resource_props["name"]])
+
+    @override
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        """The group of the flow that bears the name of the model's group in dbt."""
+        named = dbt_resource_props["config"].get("group")
+        return Group[named.upper()] if named else None
 
     @override
     def get_metadata(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from billing_assets.lake.tables import Table
-from billing_assets.orchestration.dbt_runner import PROJECT, open_project
+from billing_assets.orchestration.dbt_types import PROJECT
 
 MANIFEST = PROJECT / "manifest" / "manifest.json"
 
@@ -29,6 +29,9 @@ _TYPES = {"varchar": pl.String(), "date": pl.Date(), "bigint": pl.Int64(), "bool
 
 def describe_project() -> str:
     """Parse the dbt project and return its manifest, stripped, as JSON text."""
+    # dbt takes seconds to import, and whoever only reads the manifest should not pay them
+    from billing_assets.orchestration.dbt_runner import open_project  # noqa: PLC0415
+
     with TemporaryDirectory() as scratch, open_project(Path(scratch), {}, {}) as project:
         full = json.loads(project.manifest_file.read_bytes())
     unit_tests = set(full["unit_tests"])

@@ -8,15 +8,13 @@ no credential is written to a file, and a table that does not exist yet is an em
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.dataset as ds
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.duckdb.utils import SourceConfig
 from typing_extensions import override
 
-Source: TypeAlias = pa.Table | ds.Dataset
+from billing_assets.orchestration.dbt_types import Source
 
 _handed_over: dict[str, Mapping[str, Source]] = {}
 

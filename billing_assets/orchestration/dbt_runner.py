@@ -8,8 +8,6 @@ process wait for each other; runs in other processes share nothing with it.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from threading import RLock
 
@@ -19,37 +17,16 @@ from dbt.artifacts.schemas.run import RunExecutionResult, RunResult
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 
-from billing_assets.core.errors import BillingError
-from billing_assets.core.settings import PROJECT_ROOT
-from billing_assets.orchestration.dbt_plugin import Source, hand_over
-
-PROJECT = PROJECT_ROOT / "dbt_project"
+from billing_assets.orchestration.dbt_plugin import hand_over
+from billing_assets.orchestration.dbt_types import (
+    PROJECT,
+    DbtError,
+    Source,
+    TestOutcome,
+    Verdict,
+)
 
 _one_at_a_time = RLock()
-
-
-class DbtError(BillingError):
-    """dbt could not read its project, build a model or run a test."""
-
-
-class Verdict(StrEnum):
-    """What a data test found; `warned` is a failure that blocks nothing."""
-
-    PASSED = "passed"
-    WARNED = "warned"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class TestOutcome:
-    """What one test found: `failures` counts the rows that break it, `message` is dbt's."""
-
-    __test__ = False
-
-    test: str
-    verdict: Verdict
-    failures: int
-    message: str
 
 
 class DbtProject:

@@ -17,8 +17,7 @@ from billing_assets.core.periods import month_period
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import TABLES, Table
 from billing_assets.orchestration.dbt_manifest import mart_tables
-from billing_assets.orchestration.dbt_plugin import Source
-from billing_assets.orchestration.dbt_runner import TestOutcome, open_project
+from billing_assets.orchestration.dbt_types import Source, TestOutcome
 from billing_assets.reference.load import Reference
 from billing_assets.registry import Registry
 
@@ -121,6 +120,9 @@ def build_marts(
     outcome and hides no mart. Raises `DbtError` when the project or a model fails, and
     `BillingError` for a mart that does not exist or input frames of another schema.
     """
+    # dbt takes seconds to import, and loading the definitions should not pay them
+    from billing_assets.orchestration.dbt_runner import open_project  # noqa: PLC0415
+
     period = month_period(month)
     tables = _wanted(marts)
     versions = lake.pins(list(TABLES.values()))

@@ -1,0 +1,14 @@
+"""The groups of the asset graph; the numbers make the UI list them in the order of the flow."""
+
+from enum import StrEnum
+
+
+class Group(StrEnum):
+    """Where an asset stands in the flow from reference data to invoices."""
+
+    REFERENCE = "1_reference"
+    INTAKE = "2_intake"
+    RATING = "3_rating"
+    AGGREGATES = "4_aggregates"
+    CONTROLS = "5_controls"
+    BILLING = "6_billing"
