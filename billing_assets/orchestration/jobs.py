@@ -8,7 +8,7 @@ import dagster as dg
 
 from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
-from billing_assets.orchestration.partitions import CYCLES, PARTNERS
+from billing_assets.orchestration.partitions import PARTNERS
 
 take_in_job = dg.define_asset_job(
     "take_in",
@@ -19,7 +19,6 @@ take_in_job = dg.define_asset_job(
 bill_month_job = dg.define_asset_job(
     "bill_month",
     selection=["charge", "validation", "invoice_draft"],
-    partitions_def=CYCLES,
     description="Charge, validate and draft the cycles of a month, all partners in one run.",
 )
 
