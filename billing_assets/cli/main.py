@@ -8,6 +8,7 @@ import typer
 from billing_assets.cli import audit, cycles, reference
 from billing_assets.cli.demo import demo
 from billing_assets.cli.output import console, fail
+from billing_assets.cli.price import price
 from billing_assets.cli.runs import run
 from billing_assets.cli.status import status
 from billing_assets.core.errors import BillingError
@@ -29,6 +30,7 @@ app.add_typer(reference.app, name="reference")
 app.command()(audit.explain)
 app.command()(audit.verify)
 app.command()(audit.sql)
+app.command()(price)
 
 
 @app.command()

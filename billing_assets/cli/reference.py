@@ -59,7 +59,7 @@ def plan(
         {(r.agreement, r.account, r.band, r.offset // 60, r.currency) for r in compiled.rows[2:]}
     )
     names = ("agreement", "account", "band", "minutes east of UTC", "currency")
-    holds = [dict(zip(names, row, strict=True)) for row in rows]
+    holds: list[dict[str, object]] = [dict(zip(names, row, strict=True)) for row in rows]
     if as_json:
         print_json({**compiled.summary(), "rows": holds, "used": used})
         return
