@@ -51,7 +51,7 @@ class MartTranslator(DagsterDbtTranslator):
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """The group of the flow that bears the name of the model's group in dbt."""
         named = dbt_resource_props["config"].get("group")
-        return Group[named.upper()] if named else None
+        return Group[named.upper()].value if named else None
 
     @override
     def get_metadata(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, Any]:

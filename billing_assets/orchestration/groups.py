@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Group(StrEnum):
-    """Where an asset stands in the flow from reference data to invoices."""
+    """Where an asset stands in the flow; give Dagster its `value`, it serialises no other enum."""
 
     REFERENCE = "1_reference"
     INTAKE = "2_intake"

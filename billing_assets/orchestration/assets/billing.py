@@ -44,7 +44,7 @@ STEPS = {
             name,
             deps=[upstream],
             description=about,
-            group_name=Group.BILLING,
+            group_name=Group.BILLING.value,
             partitions_def=CYCLES,
             skippable=True,
         )
@@ -85,7 +85,7 @@ def billing_cycle(
             "invoice",
             deps=["invoice_draft"],
             description="Issued documents: numbered, frozen, hashed, never changed again.",
-            group_name=Group.BILLING,
+            group_name=Group.BILLING.value,
             partitions_def=CYCLES,
             skippable=True,
         )

@@ -14,7 +14,7 @@ from billing_assets.orchestration.resources import Home, now
 from billing_assets.orchestration.tables import markdown, problem_table
 
 
-@dg.asset(deps=["reference_data"], group_name=Group.INTAKE, kinds={"polars", "deltalake"})
+@dg.asset(deps=["reference_data"], group_name=Group.INTAKE.value, kinds={"polars", "deltalake"})
 def mediation_files(context: dg.AssetExecutionContext, installation: Home) -> dg.MaterializeResult:
     """New files of the inbox, archived, parsed by their source's preset, landed row by row.
 
@@ -59,7 +59,7 @@ def mediation_files(context: dg.AssetExecutionContext, installation: Home) -> dg
     deps=["mediation_files"],
     partitions_def=USAGE_DAYS,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name=Group.INTAKE,
+    group_name=Group.INTAKE.value,
     kinds={"polars", "deltalake"},
 )
 def xdr(context: dg.AssetExecutionContext, installation: Home) -> dg.MaterializeResult:

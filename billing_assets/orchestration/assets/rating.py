@@ -27,7 +27,7 @@ OUTPUTS = {
             name,
             deps=["xdr", "reference_data"],
             description=about,
-            group_name=Group.RATING,
+            group_name=Group.RATING.value,
             kinds={"polars", "deltalake"},
         )
         for name, about in OUTPUTS.items()

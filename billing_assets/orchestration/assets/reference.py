@@ -10,7 +10,7 @@ from billing_assets.reference.load import read_folder
 from billing_assets.reference.versions import take_reference
 
 
-@dg.asset(group_name=Group.REFERENCE, kinds={"python"})
+@dg.asset(group_name=Group.REFERENCE.value, kinds={"python"})
 def reference_data(context: dg.AssetExecutionContext, installation: Home) -> dg.MaterializeResult:
     """Partners, agreements, decks, calendars and fixings of the reference folder, checked.
 
