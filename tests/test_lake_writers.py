@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,14 +19,29 @@ from tests.support.lake_writers import LEG, MARCH, legs
 FIRST = {"day": MARCH[0]}
 
 
-def start(deed: str, lake: Lake, *arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.support.lake_writers", deed, lake.uri]
-    return subprocess.Popen(
-        [*command, *(str(argument) for argument in arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts processes of `lake_writers`; none outlives its test."""
+    started = []
+
+    def one(deed: str, lake: Lake, *arguments: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tests.support.lake_writers", deed, lake.uri]
+        process = subprocess.Popen(
+            [*command, *(str(argument) for argument in arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield one
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def said(process: subprocess.Popen[str]) -> list[str]:
@@ -44,7 +60,7 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(str(tmp_path / "lake"))
 
 
-def test_processes_that_create_the_same_table_at_once_all_succeed(lake: Lake):
+def test_processes_that_create_the_same_table_at_once_all_succeed(start: Start, lake: Lake):
     workers = [start("new_tables", lake, worker, 2, 20) for worker in range(2)]
     assert {word for worker in workers for word in said(worker)} == {"1", "2"}
     for number in range(20):
@@ -52,7 +68,7 @@ def test_processes_that_create_the_same_table_at_once_all_succeed(lake: Lake):
         assert sorted(days.unique()) == MARCH[:2]
 
 
-def test_processes_on_different_days_all_succeed(lake: Lake):
+def test_processes_on_different_days_all_succeed(start: Start, lake: Lake):
     workers = [start("own_days", lake, worker, 3) for worker in range(3)]
     versions = [int(word) for worker in workers for word in said(worker)]
     # version 0 creates the table, each day is one commit
@@ -63,7 +79,7 @@ def test_processes_on_different_days_all_succeed(lake: Lake):
     ]
 
 
-def test_of_processes_on_the_same_day_each_wins_or_is_told_to_run_again(lake: Lake):
+def test_of_processes_on_the_same_day_each_wins_or_is_told_to_run_again(start: Start, lake: Lake):
     lake.replace_slice(LEG, legs(MARCH[0]), FIRST)
     workers = [start("one_day", lake, worker, 15) for worker in (1, 2)]
     words = [said(worker) for worker in workers]
@@ -79,7 +95,9 @@ def test_of_processes_on_the_same_day_each_wins_or_is_told_to_run_again(lake: La
         assert at_version["amount_e10"].to_list() == [amount] * 10
 
 
-def test_a_streaming_writer_does_not_undo_what_another_wrote_meanwhile(lake: Lake, tmp_path: Path):
+def test_a_streaming_writer_does_not_undo_what_another_wrote_meanwhile(
+    start: Start, lake: Lake, tmp_path: Path
+):
     lake.replace_slice(LEG, legs(MARCH[0], amount_e10=1), FIRST)
     go = tmp_path / "go"
     slow = start("slowly", lake, 2, go)
@@ -91,7 +109,9 @@ def test_a_streaming_writer_does_not_undo_what_another_wrote_meanwhile(lake: Lak
     assert lake.scan(LEG).collect()["amount_e10"].to_list() == [3] * 10
 
 
-def test_a_writer_of_a_day_and_one_of_a_bucket_in_it_conflict(lake: Lake, tmp_path: Path):
+def test_a_writer_of_a_day_and_one_of_a_bucket_in_it_conflict(
+    start: Start, lake: Lake, tmp_path: Path
+):
     go = tmp_path / "go"
     slow = start("slowly", lake, 2, go)
     assert next_word(slow) == "waiting"
@@ -111,7 +131,9 @@ def test_a_conflict_names_the_slice_and_says_that_it_is_safe_to_run_again(lake: 
         lake.replace_slice(LEG, rows, FIRST)
 
 
-def test_a_writer_killed_at_any_moment_leaves_the_table_at_a_whole_version(lake: Lake):
+def test_a_writer_killed_at_any_moment_leaves_the_table_at_a_whole_version(
+    start: Start, lake: Lake
+):
     moments = random.Random(20260301)
     written = 0
     for _ in range(6):
