@@ -1,6 +1,7 @@
 """One writer and its readers: slices, contracts, versions, pins, vacuum."""
 
 import os
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -112,6 +113,15 @@ def test_a_frame_of_another_schema_is_refused_with_every_difference(lake: Lake):
         "amount_e10 is Float64, not Int64; extra is not a column"
     )
     assert not lake.exists(LEG)
+
+
+def test_a_table_that_another_contract_created_is_not_written_to(lake: Lake):
+    lake.replace_slice(LEG, legs(MARCH[0]), FIRST)
+    grown = replace(LEG, schema=pl.Schema({**LEG.schema, "tax": pl.Decimal(38, 10)}))
+    frame = legs(MARCH[0]).with_columns(pl.lit(Decimal(0), pl.Decimal(38, 10)).alias("tax"))
+    with pytest.raises(BillingError, match=r"other columns than its contract: tax decimal"):
+        lake.replace_slice(grown, frame, FIRST)
+    assert lake.version(LEG) == 1
 
 
 @pytest.mark.parametrize("lazy", [False, True])

@@ -20,7 +20,7 @@ from deltalake import DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 
-from billing_assets.core.errors import NotFound, SliceConflict
+from billing_assets.core.errors import BillingError, NotFound, SliceConflict
 from billing_assets.lake.files import write_files
 from billing_assets.lake.schemas import conform
 from billing_assets.lake.slices import Slice, partition_filters, slice_text
@@ -171,14 +171,24 @@ class Lake:
             raise NotFound(f"{table.name} has no version {version}") from error
 
     def _created(self, table: Table) -> DeltaTable:
-        """The newest version of a table, created if need be; two who try at once both succeed."""
+        """The newest version of a table, created if need be; two who try at once both succeed.
+
+        Raises `BillingError` when the table was created by another contract.
+        """
+        schema = Schema.from_arrow(pl.DataFrame(schema=table.schema).to_arrow().schema)
         delta = self._open(table)
         if delta is not None:
+            if delta.schema() != schema:
+                raise BillingError(
+                    f"table {table.name} in the lake has other columns than its contract: "
+                    f"{_difference(delta.schema(), schema)}",
+                    hint="it was written by another version of this program: migrate it first",
+                )
             return delta
         try:
             return DeltaTable.create(
                 self._location(table),
-                schema=Schema.from_arrow(pl.DataFrame(schema=table.schema).to_arrow().schema),
+                schema=schema,
                 mode="ignore",
                 partition_by=list(table.partition_by),
                 name=table.name,
@@ -234,3 +244,9 @@ def _files(delta: DeltaTable, table: Table, part: Slice | None) -> frozenset[str
     uris = delta.file_uris(file_pruning_predicate=filters)
     # the table's own part of these URIs is URL-encoded, which no reader of local files expects
     return frozenset("/".join(uri.split("/")[-len(table.partition_by) - 1 :]) for uri in uris)
+
+
+def _difference(found: Schema, wanted: Schema) -> str:
+    """The columns that two schemas do not share, as `name type`; their order, when that is all."""
+    columns = [[f"{field.name} {field.type.type}" for field in s.fields] for s in (found, wanted)]
+    return ", ".join(sorted(set(columns[0]) ^ set(columns[1]))) or "their order"
