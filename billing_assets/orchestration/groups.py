@@ -10,5 +10,5 @@ class Group(StrEnum):
     INTAKE = "2_intake"
     RATING = "3_rating"
     AGGREGATES = "4_aggregates"
-    CONTROLS = "5_controls"
-    BILLING = "6_billing"
+    BILLING = "5_billing"
+    CONTROLS = "6_controls"
