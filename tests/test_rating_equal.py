@@ -10,7 +10,7 @@ from billing_assets.core.money import to_e10
 from billing_assets.rating.kernel import Kernel
 from billing_assets.rating.plain import PlainRater
 from billing_assets.rating.plan import compile_plan
-from billing_assets.rating.split import split_legs
+from billing_assets.rating.split import priced_legs
 from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Leg
 from tests.support.records import frame, record
@@ -81,9 +81,11 @@ def agreements(draw: st.DrawFn, name: str, leg: str) -> dict[str, object]:
             {"surcharge": "s2", "codes": ["447700"], "per_call": draw(prices)},
         ]
     terms["increments"] = draw(st.sampled_from(["1/1", "60/60", "30/6"]))
-    terms["event_time"] = draw(st.sampled_from(["answer", "answer", "setup", "end"]))
+    begin = draw(st.sampled_from(["answer", "answer", "setup"]))
+    split = terms.get("crossing") == "split"
+    terms["event_time"] = begin if split else draw(st.sampled_from(["answer", "setup", "end"]))
     terms["duration"] = {
-        "from": draw(st.sampled_from(["answer", "answer", "setup"])),
+        "from": begin,
         "rounding": draw(st.sampled_from(["up", "half_up", "floor", "floor_stamps"])),
     }
     if draw(st.integers(0, 3)) == 0:
@@ -129,11 +131,7 @@ def kernel_legs(data: Reference, day: date, records: pl.DataFrame) -> dict[tuple
     plan = compile_plan(data, day, buckets=4)
     found = []
     for leg in Leg:
-        kernel = Kernel(plan, leg)
-        split = kernel.side.until is not None
-        found += kernel.legs(records.lazy(), whole=not split).collect().rows(named=True)
-        if split:
-            found += split_legs(kernel, records.lazy()).rows(named=True)
+        found += priced_legs(Kernel(plan, leg), records.lazy()).collect().rows(named=True)
     assert len({(row["record_id"], row["leg"]) for row in found}) == len(found)
     return {(row["record_id"], str(row["leg"])): row for row in found}
 

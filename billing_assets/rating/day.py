@@ -13,7 +13,7 @@ from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATED_LEG, SUSPENSE, USAGE_DAILY, XDR
 from billing_assets.rating.kernel import Kernel
 from billing_assets.rating.plan import RatingPlan
-from billing_assets.rating.split import split_legs
+from billing_assets.rating.split import priced_legs
 from billing_assets.reference.models import Leg
 
 
@@ -68,15 +68,8 @@ def rate_day(lake: Lake, plan: RatingPlan, *, rerate_request: int | None = None)
 
 
 def _all_legs(plan: RatingPlan, records: pl.LazyFrame, rerate_request: int | None) -> pl.LazyFrame:
-    """Customer and supplier legs of some records, those priced by parts included."""
-    frames = []
-    for leg in Leg:
-        kernel = Kernel(plan, leg, rerate_request)
-        splits = kernel.side.until is not None
-        frames.append(kernel.legs(records, whole=not splits))
-        if splits:
-            frames.append(split_legs(kernel, records).lazy())
-    return pl.concat(frames)
+    """Customer and supplier legs of some records."""
+    return pl.concat([priced_legs(Kernel(plan, leg, rerate_request), records) for leg in Leg])
 
 
 def _expected_legs(plan: RatingPlan, records: pl.LazyFrame) -> dict[str, int]:

@@ -1,8 +1,8 @@
 """The rating kernel: one lazy query of integer gathers from records to priced legs.
 
 Amounts are exact. A price p for `per` units makes units * p / per: whole prices and the rest are
-kept apart as integers (`whole` in 10^-10, `part` in per-ths of it), so nothing overflows below
-900 million currency units a record, and the one rounding sees the exact value. Records whose
+kept apart as integers (`whole` in 10^-10, `part` in per-ths of it), so nothing overflows up to
+800 million currency units a record, and the one rounding sees the exact value. Records whose
 call crosses a price change of a splitting agreement are priced by parts in `split`.
 """
 
@@ -19,10 +19,12 @@ from billing_assets.rating.plan import (
     A_KINDS,
     BILL_AND_KEEP,
     BLOCKED,
+    MIXED,
     NO_AGREEMENT,
     NO_ROW,
     OPEN,
     SERVICES,
+    STAMPS,
     LegPlan,
     RatingPlan,
 )
@@ -40,10 +42,14 @@ REASONS = (
 
 PRICINGS = ("priced", "split", "not_chargeable", "bill_and_keep")
 
+MAX_DIGITS = 15
+"""Digits of the longest number that E.164 allows."""
+
 MAX_SECONDS = 30 * 86400
 """A longer call is an error of the switch, not a call."""
 
-MAX_E10 = 9 * 10**18
+MAX_E10 = 8 * 10**18
+"""Largest cost of a record's units; int64 has room above it for fees and surcharges."""
 _MICRO = 1_000_000
 _VOICE, _SMS, _DATA, _EVENT = (SERVICES.index(service) for service in Service)
 
@@ -70,6 +76,11 @@ class Kernel:
     def side(self) -> LegPlan:
         """The plan's tables of this leg."""
         return self.plan.legs[self.leg]
+
+    @property
+    def splits(self) -> bool:
+        """Whether any leg may be priced by parts (`split.priced_legs`)."""
+        return bool(self.side.split_trunks)
 
     @cached_property
     def _trunk_type(self) -> pl.Enum:
@@ -106,11 +117,7 @@ class Kernel:
         if plan.own.any():
             frame = frame.filter(~_gather(plan.own, pl.col("_trunk")).fill_null(False))
         frame = frame.with_columns(self._event_time().alias("_at"))
-        second = (pl.col("_at") - _micros(plan)) // _MICRO
-        inside = (second >= 0) & (second < plan.seconds)
-        segment = _gather(plan.segments, pl.when(inside).then(second)).cast(pl.Int64)
-        cell = (segment * len(plan.trunks) + pl.col("_trunk")) * len(SERVICES) + pl.col("_svc")
-        frame = frame.with_columns(second.alias("_second"), cell.alias("_cell"))
+        frame = frame.with_columns(self._cell(pl.col("_at")).alias("_cell"))
         frame = frame.with_columns(_gather(side.rows, pl.col("_cell")).alias("_row"))
         frame = frame.with_columns(self._code().alias("_code"))
         frame = frame.with_columns(self._class_of_caller().alias("_class"))
@@ -122,18 +129,34 @@ class Kernel:
             _gather(plan.rate_sets.ravel(), pl.when(known).then(at)).alias("_rate")
         )
 
+    def _cell(self, at: pl.Expr) -> pl.Expr:
+        """Place of a record in the leg's table of rows at an instant; null outside the plan."""
+        plan = self.plan
+        second = _second(plan, at)
+        inside = (second >= 0) & (second < plan.seconds)
+        segment = _gather(plan.segments, pl.when(inside).then(second)).cast(pl.Int64)
+        return (segment * len(plan.trunks) + pl.col("_trunk")) * len(SERVICES) + pl.col("_svc")
+
     def _event_time(self) -> pl.Expr:
         """The stamp that the agreement rates by, in microseconds since 1970."""
         used = {int(stamp) for stamp in np.unique(self.side.stamps)}
         answer = pl.coalesce("answer_time", "setup_time").dt.epoch("us")
-        if used <= {1}:
+        if used <= {STAMPS.index("answer")}:
             return answer
+        setup = pl.col("setup_time").dt.epoch("us")
+        end = pl.when("answered").then(pl.col("end_time").dt.epoch("us")).otherwise(answer)
         stamp = _gather(self.side.stamps, pl.col("_trunk") * len(SERVICES) + pl.col("_svc"))
+        if MIXED in used:
+            own = np.array([row.stamp for row in self.plan.rows], np.int8)
+            held = [_gather(self.side.rows, self._cell(at)) for at in (setup, answer, end)]
+            said = [pl.when(row > NO_AGREEMENT).then(_gather(own, row)) for row in held]
+            first = pl.coalesce(*said, pl.lit(STAMPS.index("answer"), pl.Int8))
+            stamp = pl.when(stamp == MIXED).then(first).otherwise(stamp)
         return (
-            pl.when(stamp == 0)
-            .then(pl.col("setup_time").dt.epoch("us"))
-            .when((stamp == 2) & pl.col("answered"))
-            .then(pl.col("end_time").dt.epoch("us"))
+            pl.when(stamp == STAMPS.index("setup"))
+            .then(setup)
+            .when(stamp == STAMPS.index("end"))
+            .then(end)
             .otherwise(answer)
         )
 
@@ -304,8 +327,10 @@ class Kernel:
         row, status = pl.col("_row"), pl.col("_status")
         charged = pl.col("_charged").fill_null(True)
         return (
-            pl.when(row.is_null() | (row == NO_ROW))
+            pl.when(pl.col("_trunk").is_null() | (row == NO_ROW))
             .then(pl.lit("UNKNOWN_TRUNK"))
+            .when(row.is_null())
+            .then(pl.lit("OUT_OF_RANGE"))
             .when(row == NO_AGREEMENT)
             .then(pl.lit("NO_AGREEMENT"))
             .when(charged & pl.col("_code").is_null())
@@ -361,17 +386,17 @@ class Kernel:
 
     def _crosses(self) -> pl.Expr:
         """Whether a charged call of a splitting agreement runs into another price."""
-        until = self.side.until
-        if until is None:
+        if not self.splits:
             return pl.lit(False)
-        splitting = np.array([row.split for row in self.plan.rows])
-        ends = pl.col("_second") + pl.col("_units")
-        return (
-            pl.col("_reason").is_null()
-            & pl.col("_charged")
-            & _gather(splitting, pl.col("_row"))
-            & (ends > _gather(until, pl.col("_cell")))
-        ).fill_null(False)
+        plan = self.plan
+        number = _gather(np.array([row.split for row in plan.rows], np.int64), pl.col("_row"))
+        segment = pl.col("_cell") // (len(plan.trunks) * len(SERVICES))
+        width = plan.split_until.shape[1]
+        until = _gather(
+            plan.split_until.ravel(), pl.when(number >= 0).then(number * width + segment)
+        )
+        ends = _second(plan, pl.col("_at")) + pl.col("_units")
+        return (pl.col("_reason").is_null() & pl.col("_charged") & (ends > until)).fill_null(False)
 
     # labels
 
@@ -441,18 +466,19 @@ _MATCHES = ("dialled", "routing_number", "serving_network", "event_type")
 
 def _numeric(name: str, plan: RatingPlan) -> pl.Expr:
     """The number of a record that an agreement matches instead of the dialled one."""
-    if name == "routing_number":
-        return pl.coalesce("routing_number", "b_number")
     if name == "event_type":
         codes = plan.event_types or {"": event_code("")}
         return pl.col("event_type").replace_strict(codes, default=10**14, return_dtype=pl.Int64)
-    return pl.col(name).cast(pl.Int64)
+    number = pl.col(name).cast(pl.Int64)
+    if name == "routing_number":
+        number = pl.coalesce(number, "b_number")
+    return pl.when(number.is_between(1, 10**MAX_DIGITS - 1)).then(number)
 
 
 def _digits(number: pl.Expr) -> pl.Expr:
     """How many decimal digits a positive number has."""
     count = pl.lit(1, pl.Int8)
-    for power in range(1, 16):
+    for power in range(1, MAX_DIGITS):
         count = pl.when(number >= 10**power).then(pl.lit(power + 1, pl.Int8)).otherwise(count)
     return count
 
@@ -462,8 +488,9 @@ def _words(values: Sequence[str]) -> pl.Series:
     return pl.Series(values, dtype=pl.Categorical)
 
 
-def _micros(plan: RatingPlan) -> int:
-    return int(plan.start.timestamp()) * _MICRO
+def _second(plan: RatingPlan, at: pl.Expr) -> pl.Expr:
+    """Microseconds since 1970 as whole seconds of the plan."""
+    return (at - int(plan.start.timestamp()) * _MICRO) // _MICRO
 
 
 class TermColumns:

@@ -13,10 +13,17 @@ from zoneinfo import ZoneInfo
 
 from billing_assets.core.e164 import COUNTRY_CODES
 from billing_assets.core.ids import event_code
-from billing_assets.core.money import E10, Rounding, from_e10, minor_units, round_amount
-from billing_assets.rating.kernel import MAX_SECONDS
-from billing_assets.rating.plan import units_per_price
-from billing_assets.reference.bands import band_at
+from billing_assets.core.money import (
+    E10,
+    Rounding,
+    from_e10,
+    minor_units,
+    round_amount,
+    to_e10,
+)
+from billing_assets.rating.kernel import MAX_DIGITS, MAX_E10, MAX_SECONDS
+from billing_assets.rating.plan import DAYS_AFTER, DAYS_BEFORE, units_per_price
+from billing_assets.reference.bands import day_segments
 from billing_assets.reference.load import InForce, Reference, trunk_validity
 from billing_assets.reference.models import Agreement, Calendar, Leg, Service
 
@@ -67,6 +74,7 @@ class PlainRater:
     def __init__(self, reference: Reference) -> None:
         self.reference = reference
         self._rows: dict[str, dict[int, list[dict[str, object]]]] = {}
+        self._bands: dict[tuple[str, date], list[tuple[int, int, str | None]]] = {}
 
     def price(self, record: Record) -> list[PlainLeg]:
         """Both legs of a record: customer first; a side without a foreign trunk has none."""
@@ -95,9 +103,14 @@ class PlainRater:
         return trunk in self.reference.carrier.own_trunks and not mapped
 
     def _price_leg(self, leg: PlainLeg, record: Record, trunk: str) -> None:
-        agreement = self._agreement(leg, record, trunk)
+        if not self._mappings(trunk, leg.leg):
+            raise _Unpriced("UNKNOWN_TRUNK")
+        at = self._event_time(leg.leg, record, trunk)
+        start, horizon = _reach(record)
+        if not start <= at < horizon:
+            raise _Unpriced("OUT_OF_RANGE")
+        agreement = self._agreement(leg, record, trunk, at)
         terms = agreement.terms
-        at = _event_time(terms, record)
         zone = ZoneInfo(terms.zone)
         local = at.astimezone(zone)
         leg.event_time, leg.local_day = at, local.date()
@@ -113,47 +126,79 @@ class PlainRater:
         if charged and number is None:
             raise _Unpriced("INVALID_NUMBER")
         row = self._rate(agreement, number, at, leg.band, leg.origin)
-        self._apply(leg, agreement, row, quantity, charged, number)
+        self._apply(leg, agreement, row, quantity, charged, number, horizon)
 
     # who and when
 
-    def _agreement(self, leg: PlainLeg, record: Record, trunk: str) -> InForce:
-        """Trunk to account to agreement at the event; each agreement says which stamp that is."""
-        side = "in" if leg.leg is Leg.CUSTOMER else "out"
-        for partner in self.reference.partners.values():
-            for account in partner.accounts:
-                for one in account.trunks:
-                    if one.trunk != trunk or one.direction not in (side, "both"):
-                        continue
-                    candidates = [
-                        a
-                        for a in self.reference.agreements_of(partner.partner)
-                        if a.terms.leg is leg.leg
-                        and a.terms.service == record["service"]
-                        and account.account in a.terms.accounts
-                    ]
-                    start, end = trunk_validity(one, partner.zone)
-                    stamp = candidates[0].terms if candidates else None
-                    at = _event_time(stamp, record)
-                    if not start <= at < end:
-                        continue
-                    leg.partner, leg.account = partner.partner, account.account
-                    leg.say(
-                        f"trunk {trunk} belongs to {partner.partner}, account {account.account}"
-                    )
-                    for agreement in candidates:
-                        if agreement.start <= _event_time(agreement.terms, record) < agreement.end:
-                            return agreement
-                    raise _Unpriced("NO_AGREEMENT")
-        raise _Unpriced("UNKNOWN_TRUNK")
+    def _mappings(self, trunk: str, leg: Leg) -> list[tuple[str, str, datetime, datetime]]:
+        """Partner, account, start and end of a trunk's mappings on the side of a leg."""
+        side = "in" if leg is Leg.CUSTOMER else "out"
+        return [
+            (partner.partner, account.account, *trunk_validity(one, partner.zone))
+            for partner in self.reference.partners.values()
+            for account in partner.accounts
+            for one in account.trunks
+            if one.trunk == trunk and one.direction in (side, "both")
+        ]
+
+    def _candidates(self, partner: str, account: str, leg: Leg, service: object) -> list[InForce]:
+        """Agreement versions for the service of an account, in force or not."""
+        return [
+            agreement
+            for agreement in self.reference.agreements_of(partner)
+            if agreement.terms.leg is leg
+            and agreement.terms.service == service
+            and account in agreement.terms.accounts
+        ]
+
+    def _in_force(
+        self, leg: Leg, record: Record, trunk: str, at: datetime
+    ) -> tuple[str, str, InForce | None] | None:
+        """Partner, account and agreement of a trunk at an instant; None without an account."""
+        for partner, account, start, end in self._mappings(trunk, leg):
+            if start <= at < end:
+                candidates = self._candidates(partner, account, leg, record["service"])
+                held = [a for a in candidates if a.start <= at < a.end]
+                return partner, account, held[0] if held else None
+        return None
+
+    def _event_time(self, leg: Leg, record: Record, trunk: str) -> datetime:
+        """The stamp of the agreement in force at setup; if none is, of that at answer or end.
+
+        Where none is in force at any of them, the stamp that all agreements of the trunk share.
+        """
+        for stamp in ("setup", "answer", "end"):
+            found = self._in_force(leg, record, trunk, _stamp(record, stamp))
+            if found and found[2]:
+                return _stamp(record, found[2].terms.event_time)
+        shared = {
+            agreement.terms.event_time
+            for partner, account, _, _ in self._mappings(trunk, leg)
+            for agreement in self._candidates(partner, account, leg, record["service"])
+        }
+        return _stamp(record, shared.pop() if len(shared) == 1 else "answer")
+
+    def _agreement(self, leg: PlainLeg, record: Record, trunk: str, at: datetime) -> InForce:
+        """Trunk to account to agreement at the event."""
+        found = self._in_force(leg.leg, record, trunk, at)
+        if found is None:
+            raise _Unpriced("UNKNOWN_TRUNK")
+        leg.partner, leg.account, agreement = found
+        leg.say(f"trunk {trunk} belongs to {leg.partner}, account {leg.account}")
+        if agreement is None:
+            raise _Unpriced("NO_AGREEMENT")
+        return agreement
 
     def _band(self, terms: Agreement, at: datetime) -> str:
         if terms.bands is None:
             return ""
-        calendar = self.reference.calendars.get(terms.bands.calendar or "", Calendar())
         local = at.astimezone(ZoneInfo(terms.zone))
         second = local.hour * 3600 + local.minute * 60 + local.second
-        return band_at(terms.bands, local.date(), second, calendar) or ""
+        if (terms.key, local.date()) not in self._bands:
+            calendar = self.reference.calendars.get(terms.bands.calendar or "", Calendar())
+            self._bands[terms.key, local.date()] = day_segments(terms.bands, local.date(), calendar)
+        held = self._bands[terms.key, local.date()]
+        return next(band for start, end, band in held if start <= second < end) or ""
 
     # how much
 
@@ -223,7 +268,9 @@ class PlainRater:
             value = record["routing_number"]
         elif terms.match == "serving_network":
             value = record["serving_network"]
-        return None if value is None else str(value)
+        if value is None or not 0 < _int(value) < 10**MAX_DIGITS:
+            return None
+        return str(value)
 
     def _origin(self, leg: PlainLeg, terms: Agreement, record: Record, number: str | None) -> str:
         caller = None if record["a_number"] is None else str(record["a_number"])
@@ -286,6 +333,7 @@ class PlainRater:
         quantity: int,
         charged: bool,
         number: str | None,
+        horizon: datetime,
     ) -> None:
         terms = agreement.terms
         status = row["status"] if row else None
@@ -307,7 +355,9 @@ class PlainRater:
             leg.say(f"{quantity} units in steps {first}/{following}: {leg.billed_units} billed")
         free = status == "bill_and_keep"
         fees = self._fees(terms, row, leg, number, charged and not free)
-        cost, single = self._usage(leg, agreement, row, number, first, following, free)
+        if row and self._too_dear(leg, terms, row, number):
+            raise _Unpriced("OUT_OF_RANGE")
+        cost, single = self._usage(leg, agreement, row, number, first, following, free, horizon)
         leg.fees = fees
         if row and status != "blocked" and single:
             leg.rate = self._unit_price(leg, terms, row, number) if not free else Decimal(0)
@@ -342,6 +392,7 @@ class PlainRater:
         first: int,
         following: int,
         free: bool,
+        horizon: datetime,
     ) -> tuple[Fraction, bool]:
         """Cost of the billed units, each increment at its price; and whether one price held."""
         terms, units = agreement.terms, leg.billed_units or 0
@@ -354,6 +405,8 @@ class PlainRater:
             size = min(first, units) if done == 0 else following
             if terms.crossing == "split":
                 at = leg.event_time + timedelta(seconds=done)
+                if horizon <= at and horizon < agreement.end:
+                    raise _Unpriced("OUT_OF_RANGE")
                 if at < agreement.end:
                     held = self._rate(agreement, number, at, self._band(terms, at), leg.origin)
                     if held is None or held["status"] == "blocked":
@@ -387,6 +440,19 @@ class PlainRater:
             )
         surcharge = _surcharge(terms, number)
         return price + (surcharge.per_unit if surcharge else Decimal(0))
+
+    def _too_dear(
+        self, leg: PlainLeg, terms: Agreement, row: dict[str, object], number: str | None
+    ) -> bool:
+        """Whether a record costs more than the lake can hold."""
+        prices = [self._unit_price(leg, terms, row, number)]
+        if row["first_price_e10"] is not None:
+            prices.append(
+                prices[0] + from_e10(_int(row["first_price_e10"]) - _int(row["price_e10"] or 0))
+            )
+        dearest = max(1, *(to_e10(price) for price in prices))
+        whole_units = (leg.billed_units or 0) // units_per_price(terms)
+        return whole_units + 1 > MAX_E10 // dearest
 
     def _fees(
         self,
@@ -448,14 +514,19 @@ def _moment(record: Record, name: str) -> datetime:
     return value.astimezone(UTC)
 
 
-def _event_time(terms: Agreement | None, record: Record) -> datetime:
-    """The stamp by which an agreement rates; an unanswered call has only its setup."""
-    answer = "answer_time" if record["answer_time"] is not None else "setup_time"
-    if terms is None or terms.event_time == "answer":
-        return _moment(record, answer)
-    if terms.event_time == "setup":
+def _stamp(record: Record, stamp: str) -> datetime:
+    """Setup, answer or end of a record; an unanswered one has only its setup."""
+    if stamp == "setup" or record["answer_time"] is None:
         return _moment(record, "setup_time")
-    return _moment(record, "end_time" if record["answered"] else answer)
+    return _moment(record, "end_time" if stamp == "end" and record["answered"] else "answer_time")
+
+
+def _reach(record: Record) -> tuple[datetime, datetime]:
+    """The instants that the rating of a record's day knows prices for, half-open."""
+    day = record["day"]
+    assert isinstance(day, date)
+    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    return midnight - timedelta(days=DAYS_BEFORE), midnight + timedelta(days=DAYS_AFTER)
 
 
 def _holds(row: Mapping[str, object], at: datetime) -> bool:

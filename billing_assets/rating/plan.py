@@ -7,7 +7,7 @@ origin classes and surcharges. A plan is a value: equal reference data give an e
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -22,6 +22,7 @@ from billing_assets.reference.load import InForce, Reference, trunk_validity
 from billing_assets.reference.models import Agreement, Calendar, Leg, Service
 
 SERVICES = tuple(service.value for service in Service)
+STAMPS = ("setup", "answer", "end")
 A_KINDS = ("number", "invalid", "missing", "anonymous", "alpha")
 JURISDICTIONS = ("INDETERMINATE", "INTRA", "INTER")
 
@@ -34,6 +35,12 @@ NO_RATE = 0
 """Rate row of a number without a price."""
 
 FAR = np.int32(2**31 - 1)
+
+MIXED = 3
+"""Stamp of a trunk and service whose agreements do not all rate by the same one."""
+
+DAYS_BEFORE, DAYS_AFTER = 1, 3
+"""A plan covers its UTC day, days before it, and up to so many days after the day begins."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,9 @@ class PlanRow:
 
     `rate_set` is the set of the first class; a record's class is added to it, and to
     `class_base` to name it. `scheme` is an origin scheme (>= 0), a jurisdiction scheme (<= -2:
-    number -2 - scheme), or -1 where the calling number does not matter.
+    number -2 - scheme), or -1 where the calling number does not matter. `stamp` is that of the
+    agreement (setup 0, answer 1, end 2; -1 without one); `split` its row in the plan's split
+    tables, or -1 where it prices calls whole.
     """
 
     partner: str
@@ -87,7 +96,8 @@ class PlanRow:
     class_base: int
     terms: int
     match: str
-    split: bool
+    stamp: int
+    split: int
 
 
 @dataclass
@@ -95,15 +105,14 @@ class LegPlan:
     """The plan of one leg.
 
     `rows[(segment * trunks + trunk) * services + service]` is a plan row;
-    `until[...]`, present when any agreement splits, the second at which another price may hold.
-    `stamps[trunk * services + service]` tells setup (0), answer (1) or end (2).
+    `stamps[trunk * services + service]` tells setup (0), answer (1), end (2) or `MIXED`.
+    `split_trunks` are the trunks on which an agreement prices calls by parts.
     """
 
     leg: Leg
     rows: np.ndarray
-    until: np.ndarray | None
     stamps: np.ndarray
-    split_trunks: list[str] = field(default_factory=list)
+    split_trunks: list[str]
 
 
 @dataclass
@@ -115,7 +124,8 @@ class RatingPlan:
     3 bill and keep). `origins[scheme, code id]` is the class of a calling number, and
     `kinds[scheme, kind of A-number]` that of a kind, or -1 where the code tells;
     `states[scheme, code id]` is the state of a number (0: unknown). `own` marks trunks of our
-    own side.
+    own side. `split_sets[agreement, segment]` is the rate set of each splitting agreement (-1
+    where it is not in force), `split_until` the second from which another one holds.
     """
 
     day: date
@@ -138,11 +148,8 @@ class RatingPlan:
     kinds: np.ndarray
     states: np.ndarray
     event_types: dict[str, int]
-
-    @property
-    def splits(self) -> bool:
-        """Whether any agreement prices calls by parts."""
-        return any(leg.until is not None for leg in self.legs.values())
+    split_sets: np.ndarray
+    split_until: np.ndarray
 
     def summary(self) -> dict[str, object]:
         """What a person wants to know of a plan, as plain values."""
@@ -163,8 +170,8 @@ class RatingPlan:
 def compile_plan(reference: Reference, day: date, *, buckets: int) -> RatingPlan:
     """Compile the reference data that hold on a UTC day.
 
-    The plan covers the day, and a day before and two after it, so that setup and end stamps and
-    calls over midnight find their terms.
+    The plan covers days around it too, so that setup and end stamps and calls over midnight find
+    their terms.
     """
     return _Compiler(reference, day, buckets).compile()
 
@@ -176,8 +183,9 @@ class _Compiler:
         self.reference = reference
         self.day = day
         self.buckets = buckets
-        self.start = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(days=1)
-        self.seconds = 4 * 86400
+        midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        self.start = midnight - timedelta(days=DAYS_BEFORE)
+        self.seconds = (DAYS_BEFORE + DAYS_AFTER) * 86400
         self.end = self.start + timedelta(seconds=self.seconds)
         self.rows: dict[PlanRow, int] = {}
         self.row_list: list[PlanRow] = []
@@ -195,7 +203,8 @@ class _Compiler:
         self.blocks: dict[tuple[str, int, int], int] = {}
         self.schemes: dict[str, tuple[int, int]] = {}
         self.event_types: dict[str, int] = {}
-        empty = PlanRow("", "", "", "", 0, "", 0, 0, -1, 0, 0, "dialled", False)
+        self.splitting: dict[str, int] = {}
+        empty = PlanRow("", "", "", "", 0, "", 0, 0, -1, 0, 0, "dialled", -1, -1)
         self.row_list = [empty, empty]
 
     def compile(self) -> RatingPlan:
@@ -208,19 +217,25 @@ class _Compiler:
             for rate in a.terms.rates
             for name in rate.codes
         }
+        splitting = [a for a in active if a.terms.crossing == "split"]
+        self.splitting = {a.terms.key: number for number, a in enumerate(splitting)}
         self._terms(_default_terms())
         trunks, own = self._trunks()
         stretches = {a.terms.key: self._stretches(a) for a in active}
         spans = [self._spans(leg, active, stretches) for leg in Leg]
-        edges = sorted(
-            {0, self.seconds, *(edge for leg in spans for span in leg for edge in span[:2])}
+        painted = (edge for leg in spans for span in leg for edge in span[:2])
+        changes = (
+            self._clip(stretch.start) for a in splitting for stretch, _ in stretches[a.terms.key]
         )
+        ends = (self._clip(a.end) for a in splitting)
+        edges = sorted({0, self.seconds, *painted, *changes, *ends})
         starts = np.array(edges[:-1], np.int64)
         segments = np.repeat(np.arange(len(starts), dtype=np.int32), np.diff(edges))
         legs = {
             leg: self._leg(leg, leg_spans, starts, trunks)
             for leg, leg_spans in zip(Leg, spans, strict=True)
         }
+        split_sets, split_until = self._split_tables(splitting, stretches, starts)
         rates, destinations = _with_destination_ids(pl.concat(self.rate_blocks))
         sets = (
             np.concatenate(self.rate_sets).reshape(len(self.rate_sets), -1)
@@ -248,6 +263,8 @@ class _Compiler:
             kinds=np.array(self.kind_tables or [[0] * len(A_KINDS)], np.int16),
             states=_stack(self.state_tables, len(self.codes.codes), np.int16),
             event_types=self.event_types,
+            split_sets=split_sets,
+            split_until=split_until,
         )
         plan.version = _content_hash(plan)
         return plan
@@ -336,37 +353,50 @@ class _Compiler:
     ) -> LegPlan:
         index = {trunk: n for n, trunk in enumerate(trunks)}
         table = np.zeros((len(starts), len(trunks), len(SERVICES)), np.int32)
-        stamps = np.ones((len(trunks), len(SERVICES)), np.int8)
         for low, high, trunk, service, row in spans:
             a, b = np.searchsorted(starts, (low, high))
             table[a:b, index[trunk], service] = row
-            if row > NO_AGREEMENT:
-                stamp = _STAMPS.index(self._agreement(self.row_list[row].agreement).event_time)
-                stamps[index[trunk], service] = stamp
-        splitting = np.asarray([row.split for row in self.row_list], np.int8)
-        until = None
-        split_trunks: list[str] = []
-        if splitting[table].any():
-            prices = self._keys("agreement", "band", "rate_set")
-            until = _next_change(table, starts, prices, self._keys("agreement"))
-            held = splitting[table].max(axis=(0, 2)) > 0
-            split_trunks = [trunk for trunk in trunks if held[index[trunk]]]
-            until = until.ravel()
-        return LegPlan(leg, table.ravel(), until, stamps.ravel(), split_trunks)
-
-    def _agreement(self, key: str) -> Agreement:
-        return next(a.terms for a in self.reference.agreements if a.terms.key == key)
-
-    def _keys(self, *names: str) -> np.ndarray:
-        """For each plan row a number that is equal where the named fields are."""
-        keys: dict[tuple[object, ...], int] = {}
-        return np.array(
-            [
-                keys.setdefault(tuple(getattr(row, name) for name in names), len(keys))
-                for row in self.row_list
-            ],
-            np.int32,
+        split_of = np.array([row.split for row in self.row_list], np.int32)
+        splitting = split_of[table].max(axis=(0, 2)) >= 0
+        return LegPlan(
+            leg=leg,
+            rows=table.ravel(),
+            stamps=self._stamps(table).ravel(),
+            split_trunks=[trunk for trunk in trunks if splitting[index[trunk]]],
         )
+
+    def _stamps(self, table: np.ndarray) -> np.ndarray:
+        """The stamp of each trunk and service: the one of all its agreements, or `MIXED`."""
+        stamps = np.array([row.stamp for row in self.row_list], np.int8)[table]
+        latest = stamps.max(axis=0)
+        earliest = np.where(stamps < 0, np.int8(MIXED), stamps).min(axis=0)
+        one = np.where(latest < 0, np.int8(STAMPS.index("answer")), latest)
+        return np.where((latest >= 0) & (earliest != latest), np.int8(MIXED), one)
+
+    def _split_tables(
+        self,
+        splitting: Sequence[InForce],
+        stretches: Mapping[str, list[tuple[Stretch, int]]],
+        starts: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rate sets and next changes of the agreements that price calls by parts.
+
+        They follow the agreement alone: a trunk that changes hands inside a call does not change
+        the price of its increments. Past the plan's last second no price is known.
+        """
+        sets = np.full((len(splitting), len(starts)), -1, np.int32)
+        until = np.full((len(splitting), len(starts)), FAR, np.int32)
+        for number, agreement in enumerate(splitting):
+            change = FAR if agreement.end <= self.end else np.int32(self.seconds)
+            following: tuple[int, int] | None = None
+            for stretch, rate_set in reversed(stretches[agreement.terms.key]):
+                low, high = self._clip(stretch.start), self._clip(stretch.end)
+                if following and following[0] != rate_set:
+                    change = np.int32(following[1])
+                a, b = np.searchsorted(starts, (low, high))
+                sets[number, a:b], until[number, a:b] = rate_set, change
+                following = rate_set, low
+        return sets, until
 
     def _row(
         self, partner: str, account: str, agreement: InForce, stretch: Stretch, rate_set: int
@@ -386,7 +416,8 @@ class _Compiler:
             class_base=class_base,
             terms=self._terms(terms_of(terms, None)),
             match=terms.match,
-            split=terms.crossing == "split",
+            stamp=STAMPS.index(terms.event_time),
+            split=self.splitting.get(terms.key, -1),
         )
         if row not in self.rows:
             self.rows[row] = len(self.row_list)
@@ -546,7 +577,6 @@ class _Compiler:
 
 OPEN, BLOCKED, BILL_AND_KEEP = 1, 2, 3
 _KINDS = {"open": OPEN, "blocked": BLOCKED, "bill_and_keep": BILL_AND_KEEP}
-_STAMPS = ("setup", "answer", "end")
 _RATE_SCHEMA = {
     "rate_id": pl.Int64,
     "code": pl.Int64,
@@ -685,21 +715,6 @@ def _with_destination_ids(rates: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]
     return rates.with_columns(ids.alias("destination")), names
 
 
-def _next_change(
-    table: np.ndarray, starts: np.ndarray, prices: np.ndarray, agreements: np.ndarray
-) -> np.ndarray:
-    """For each cell the second from which its agreement has another band or rates (FAR: none)."""
-    until = np.full(table.shape, FAR, np.int32)
-    following = np.full(table.shape[1:], FAR, np.int32)
-    for segment in range(len(starts) - 2, -1, -1):
-        here, there = table[segment], table[segment + 1]
-        changed = prices[here] != prices[there]
-        following = np.where(changed, np.int32(starts[segment + 1]), following)
-        following = np.where(agreements[here] != agreements[there], FAR, following)
-        until[segment] = following
-    return until
-
-
 def _content_hash(plan: RatingPlan) -> str:
     """A hash of everything that can change a price."""
     digest = hashlib.sha256()
@@ -714,7 +729,7 @@ def _content_hash(plan: RatingPlan) -> str:
     ]
     digest.update(canonical_json(described))
     for leg in plan.legs.values():
-        for part in (leg.rows, leg.stamps, *(() if leg.until is None else (leg.until,))):
+        for part in (leg.rows, leg.stamps):
             digest.update(np.ascontiguousarray(part).tobytes())
     arrays = (
         plan.own,
@@ -724,6 +739,8 @@ def _content_hash(plan: RatingPlan) -> str:
         plan.origins,
         plan.kinds,
         plan.states,
+        plan.split_sets,
+        plan.split_until,
     )
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -15,7 +15,7 @@ from billing_assets.core.money import from_e10, minor_units
 from billing_assets.lake.tables import RATED_LEG
 from billing_assets.rating.kernel import Kernel
 from billing_assets.rating.plan import compile_plan
-from billing_assets.rating.split import split_legs
+from billing_assets.rating.split import priced_legs
 from billing_assets.reference.models import Agreement, Leg
 from billing_assets.reference.standalone import Standalone
 
@@ -189,14 +189,7 @@ def _conformed(legs: pl.DataFrame) -> pl.DataFrame:
 def _priced_day(agreements: Standalone, records: pl.DataFrame) -> list[pl.DataFrame]:
     """Both kernels over the records of one UTC day."""
     plan = compile_plan(agreements.reference, records["day"][0], buckets=1)
-    found = []
-    for leg in Leg:
-        kernel = Kernel(plan, leg)
-        splits = kernel.side.until is not None
-        found.append(kernel.legs(records.lazy(), whole=not splits).collect())
-        if splits:
-            found.append(split_legs(kernel, records.lazy()))
-    return found
+    return [priced_legs(Kernel(plan, leg), records.lazy()).collect() for leg in Leg]
 
 
 _COUNTED = {"minute": "second", "kb": "byte", "mb": "byte"}

@@ -7,17 +7,25 @@ Only the few legs that cross come here; the loop is over changes inside a call, 
 import numpy as np
 import polars as pl
 
-from billing_assets.rating.kernel import Kernel, TermColumns, amount_of
-from billing_assets.rating.plan import BILL_AND_KEEP, NO_AGREEMENT, OPEN, SERVICES
+from billing_assets.rating.kernel import MAX_E10, Kernel, TermColumns, amount_of
+from billing_assets.rating.plan import BILL_AND_KEEP, OPEN, SERVICES
 
 _MICRO = 1_000_000
+
+
+def priced_legs(kernel: Kernel, records: pl.LazyFrame) -> pl.LazyFrame:
+    """Every leg of the kernel's side, those priced by parts included."""
+    if not kernel.splits:
+        return kernel.legs(records)
+    whole = kernel.legs(records, whole=False)
+    return pl.concat([whole, split_legs(kernel, records).lazy()])
 
 
 def split_legs(kernel: Kernel, records: pl.LazyFrame) -> pl.DataFrame:
     """Price the crossing legs of some records; columns as `Kernel.legs` gives them.
 
     A leg whose later part meets no price is suspended whole, with the reason NO_RATE; one that
-    runs past the plan's days with OUT_OF_RANGE.
+    runs past the plan's days, with OUT_OF_RANGE.
     """
     legs = kernel.crossing(records).collect(engine="streaming")
     terms = TermColumns(kernel.plan)
@@ -40,9 +48,7 @@ class _Parts:
     """Walks all legs from change to change, adding each part's exact cost."""
 
     def __init__(self, kernel: Kernel, legs: pl.DataFrame) -> None:
-        plan = kernel.plan
-        self.plan, self.side = plan, kernel.side
-        assert self.side.until is not None
+        plan = self.plan = kernel.plan
 
         def column(name: str) -> np.ndarray:
             return legs[name].to_numpy().astype(np.int64)
@@ -54,8 +60,9 @@ class _Parts:
         self.units, self.fees = column("_units"), column("_fees")
         self.code, self.cls = column("_code"), column("_class")
         self.start = column("_at") - int(plan.start.timestamp()) * _MICRO
-        self.place = column("_trunk") * len(SERVICES) + column("_svc")
-        self.cell, self.row, self.rate = column("_cell"), column("_row"), column("_rate")
+        self.agreement = np.array([row.split for row in plan.rows])[column("_row")]
+        self.segment = column("_cell") // (len(plan.trunks) * len(SERVICES))
+        self.rate = column("_rate")
         self.done = np.zeros(legs.height, np.int64)
         self.whole, self.part = self.fees.copy(), np.zeros(legs.height, np.int64)
         self.reason = np.full(legs.height, None, object)
@@ -63,12 +70,14 @@ class _Parts:
         self.price = plan.rates["price_e10"].to_numpy()
         self.first_price = plan.rates["first_e10"].to_numpy()
         self.kind = plan.rates["kind"].to_numpy()
+        self.rate_id = plan.rates["rate_id"].to_numpy()
 
     def run(self) -> None:
         """Price part after part until every leg's units are spent."""
         open_legs = np.arange(len(self.units))
         while len(open_legs):
             reached = self._reach(open_legs)
+            open_legs, reached = self._bounded(open_legs, reached)
             self._add(open_legs, reached)
             self.done[open_legs] = reached
             open_legs = open_legs[reached < self.units[open_legs]]
@@ -79,12 +88,21 @@ class _Parts:
 
     def _reach(self, legs: np.ndarray) -> np.ndarray:
         """Units priced when the next price begins: increments that begin before it count whole."""
-        assert self.side.until is not None
-        boundary = self.side.until[self.cell[legs]].astype(np.int64) * _MICRO
+        until = self.plan.split_until[self.agreement[legs], self.segment[legs]]
+        boundary = until.astype(np.int64) * _MICRO
         seconds = -((self.start[legs] - boundary) // _MICRO)
         first, following = self.first[legs], self.next[legs]
         steps = np.maximum(0, -((first - seconds) // following))
         return np.minimum(self.units[legs], first + steps * following)
+
+    def _bounded(self, legs: np.ndarray, reached: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Suspend legs whose next part would pass what int64 holds."""
+        rate = self.rate[legs]
+        dearest = np.maximum(1, np.maximum(self.price[rate], self.first_price[rate]))
+        whole_units = (reached - self.done[legs]) // self.per[legs] + 1
+        beyond = whole_units > (MAX_E10 - self.whole[legs]) // dearest
+        self.reason[legs[beyond]] = "OUT_OF_RANGE"
+        return legs[~beyond], reached[~beyond]
 
     def _add(self, legs: np.ndarray, reached: np.ndarray) -> None:
         beginning = self.done[legs] == 0
@@ -101,22 +119,18 @@ class _Parts:
             self.part[legs] += fraction % per
 
     def _step(self, legs: np.ndarray) -> np.ndarray:
-        """Move legs to the plan row and rate that hold when their next increment begins."""
+        """Move legs to the rate that holds when their next increment begins."""
         second = (self.start[legs] + self.done[legs] * _MICRO) // _MICRO
         beyond = second >= self.plan.seconds
         self.reason[legs[beyond]] = "OUT_OF_RANGE"
         legs, second = legs[~beyond], second[~beyond]
-        segment = self.plan.segments[second].astype(np.int64)
-        self.cell[legs] = segment * len(self.plan.trunks) * len(SERVICES) + self.place[legs]
-        row = self.side.rows[self.cell[legs]].astype(np.int64)
-        agreements = np.array([r.agreement for r in self.plan.rows])
-        same = (row > NO_AGREEMENT) & (agreements[row] == agreements[self.row[legs]])
-        sets = np.array([r.rate_set for r in self.plan.rows], np.int64)
-        rate = self.plan.rate_sets[sets[row] + self.cls[legs], self.code[legs]]
+        self.segment[legs] = self.plan.segments[second]
+        sets = self.plan.split_sets[self.agreement[legs], self.segment[legs]]
+        rate = self.plan.rate_sets[sets + self.cls[legs], self.code[legs]]
         # where the agreement itself ends inside the call, its last price holds to the call's end
-        rate = np.where(same, rate, self.rate[legs])
-        self.single[legs] &= rate == self.rate[legs]
+        rate = np.where(sets >= 0, rate, self.rate[legs])
+        self.single[legs] &= self.rate_id[rate] == self.rate_id[self.rate[legs]]
         self.rate[legs] = rate
-        unpriced = ~np.isin(self.kind[self.rate[legs]], (OPEN, BILL_AND_KEEP))
+        unpriced = ~np.isin(self.kind[rate], (OPEN, BILL_AND_KEEP))
         self.reason[legs[unpriced]] = "NO_RATE"
         return legs[~unpriced]

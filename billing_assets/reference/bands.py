@@ -65,11 +65,6 @@ def day_segments(bands: Bands, day: date, calendar: Calendar) -> list[tuple[int,
     return segments
 
 
-def band_at(bands: Bands, day: date, second: int, calendar: Calendar) -> str | None:
-    """The band at a second of a local day."""
-    return next(b for s, e, b in day_segments(bands, day, calendar) if s <= second < e)
-
-
 def band_problems(bands: Bands, calendar: Calendar) -> list[str]:
     """Sentences about windows that overlap, or leave a gap without an `otherwise`.
 

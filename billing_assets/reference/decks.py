@@ -23,7 +23,7 @@ from billing_assets.core.ids import ROW_BITS, event_code, sha256_of, stable_id
 from billing_assets.core.money import E10, to_e10
 from billing_assets.core.periods import midnight_utc
 from billing_assets.lake.tables import RATE, UTC_TIME
-from billing_assets.reference.models import Agreement, RateRow
+from billing_assets.reference.models import Agreement, RateRow, parse_moment
 from billing_assets.reference.yamltext import Located
 
 _TEXT_COLUMNS = (
@@ -45,6 +45,8 @@ _TEXT_COLUMNS = (
 _PRICES = ("rate", "first_rate", "setup_fee", "minimum", "cap")
 _PRICE_PATTERN = r"^\d{1,8}(\.\d{1,10})?$"
 _MAX_PRICE_E10 = 10_000_000 * E10
+_FIRST = datetime(1, 1, 1, tzinfo=UTC)
+_LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 _MAX_SHEET_BYTES = 512 * 1024 * 1024
 
 
@@ -71,10 +73,14 @@ class Deck:
 
 def local_instant(value: date | datetime, zone: str) -> datetime:
     """The UTC instant of a local date (its midnight) or time; an explicit offset is kept."""
-    if isinstance(value, datetime):
-        aware = value if value.tzinfo else value.replace(tzinfo=ZoneInfo(zone))
-        return aware.astimezone(UTC)
-    return midnight_utc(value, zone)
+    try:
+        if isinstance(value, datetime):
+            aware = value if value.tzinfo else value.replace(tzinfo=ZoneInfo(zone))
+            return aware.astimezone(UTC)
+        return midnight_utc(value, zone)
+    except OverflowError:
+        # the first and last hours of the calendar: 9999-12-31T23:59:59 means for ever
+        return _LAST if value.year > 5000 else _FIRST
 
 
 def prefixes_of_range(first: str, last: str) -> list[str]:
@@ -402,7 +408,7 @@ def _typed(agreement: Agreement, rows: pl.DataFrame, problems: list[Problem]) ->
         _report(
             rows.filter(pl.col(name).is_in(unreadable)),
             name,
-            "is not a date (2026-03-01) or time (2026-03-01T12:00:00)",
+            "is not a date (2026-03-01) or time in whole seconds (2026-03-01T12:00:00)",
             problems,
         )
     if problems:
@@ -481,13 +487,11 @@ def _check_words(agreement: Agreement, rows: pl.DataFrame, problems: list[Proble
 
 
 def _instant(text: str, zone: str) -> datetime | None:
-    """A local date or time in whole seconds as UTC; None when it is not one."""
+    """A local date or time as UTC; None when it is not one."""
     try:
-        value = date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
+        return local_instant(parse_moment(text), zone)
     except ValueError:
         return None
-    instant = local_instant(value, zone)
-    return None if instant.microsecond else instant
 
 
 _KEY = ("code", "origin", "band")

@@ -5,6 +5,7 @@ Terms follow the order in which a price is made (catalogue 2.2 and 2.3). Times w
 are local to the zone beside them; windows are half-open.
 """
 
+import re
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
@@ -57,6 +58,43 @@ def _currency(value: str) -> str:
     return value
 
 
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})?")
+
+
+def parse_moment(text: str) -> date | datetime:
+    """Read a date, or a time in whole seconds with or without an offset.
+
+    Raises `ValueError` for anything else.
+
+    >>> parse_moment("2026-03-01T12:00:00")
+    datetime.datetime(2026, 3, 1, 12, 0)
+    """
+    stripped = text.strip()
+    try:
+        if _DAY.fullmatch(stripped):
+            return date.fromisoformat(stripped)
+        if _TIME.fullmatch(stripped):
+            return datetime.fromisoformat(stripped)
+    except ValueError:
+        pass
+    raise ValueError("is not a date (2026-03-01) or time in whole seconds (2026-03-01T12:00:00)")
+
+
+def _moment(value: object) -> object:
+    """Take moments from their written text: a bare number would be read as seconds since 1970."""
+    if isinstance(value, date):
+        return value
+    return parse_moment(str(value))
+
+
+def _day(value: object) -> object:
+    moment = _moment(value)
+    if isinstance(moment, datetime):
+        raise ValueError("is not a date such as 2026-03-01")
+    return moment
+
+
 def _digits(value: object) -> object:
     """Accept digits as text or as a whole number."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
@@ -70,6 +108,8 @@ def _codes(value: object) -> object:
 
 DecimalText = Annotated[Decimal, BeforeValidator(_no_float), AfterValidator(_exact)]
 Price = Annotated[DecimalText, Field(ge=0, le=Decimal("10000000"))]
+Moment = Annotated[date | datetime, BeforeValidator(_moment)]
+Day = Annotated[date, BeforeValidator(_day)]
 Zone = Annotated[str, AfterValidator(_zone)]
 CurrencyCode = Annotated[str, AfterValidator(_currency)]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
@@ -154,8 +194,8 @@ class TrunkRange(Form):
 
     trunk: Trunk
     direction: Literal["in", "out", "both"] = "both"
-    valid_from: date | datetime = Field(default=date(1970, 1, 1), alias="from")
-    valid_to: date | datetime | None = Field(default=None, alias="to")
+    valid_from: Moment = Field(default=date(1970, 1, 1), alias="from")
+    valid_to: Moment | None = Field(default=None, alias="to")
 
 
 class Account(Form):
@@ -230,7 +270,7 @@ class Calendar(Form):
     """Weekend days and holidays by which bands and terms are counted."""
 
     weekend: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = ("sat", "sun")
-    holidays: tuple[date, ...] = ()
+    holidays: tuple[Day, ...] = ()
 
 
 class DurationRule(Form):
@@ -420,8 +460,8 @@ class RateRow(Form):
     cap: Price | None = None
     band: str = ""
     origin: str = ""
-    valid_from: date | datetime | None = Field(default=None, alias="from")
-    valid_to: date | datetime | None = Field(default=None, alias="to")
+    valid_from: Moment | None = Field(default=None, alias="from")
+    valid_to: Moment | None = Field(default=None, alias="to")
     status: Literal["open", "blocked", "bill_and_keep"] = "open"
 
 
@@ -432,7 +472,7 @@ class Sheet(Form):
     """
 
     file: Name
-    received: date | None = None
+    received: Day | None = None
     columns: dict[str, str] = {}
 
 
@@ -449,8 +489,8 @@ class Recurring(Form):
     title: Name
     price: Price
     quantity: Annotated[DecimalText, Field(gt=0)] = Decimal(1)
-    valid_from: date = Field(alias="from")
-    valid_to: date | None = Field(default=None, alias="to")
+    valid_from: Day = Field(alias="from")
+    valid_to: Day | None = Field(default=None, alias="to")
 
 
 class Agreement(Form):
@@ -473,8 +513,8 @@ class Agreement(Form):
     accounts: Annotated[tuple[Identifier, ...], Field(min_length=1)]
     stream: Identifier = "usage"
     contract_reference: str = ""
-    valid_from: date | datetime = Field(alias="from")
-    valid_to: date | datetime | None = Field(default=None, alias="to")
+    valid_from: Moment = Field(alias="from")
+    valid_to: Moment | None = Field(default=None, alias="to")
     zone: Zone
     currency: CurrencyCode
     event_time: Literal["setup", "answer", "end"] = "answer"
