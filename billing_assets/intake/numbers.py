@@ -4,30 +4,51 @@ import polars as pl
 
 from billing_assets.reference.models import Source
 
-ANONYMOUS = ("anonymous", "withheld", "restricted", "unknown", "private", "unavailable")
+ANONYMOUS = (
+    "anonymous",
+    "withheld",
+    "restricted",
+    "unknown",
+    "private",
+    "unavailable",
+    "hidden",
+    "blocked",
+    "not available",
+)
 MAX_KEPT = 18
 """Digits that an int64 can hold; a longer calling number keeps its kind alone."""
+
+_NO_TRUNK_ZERO = ("1", "7")
+"""Country codes within which no 0 stands before a national number."""
+
+_PLAIN = r"^[1-9]\d{4,14}$"
 
 
 def e164(number: pl.Expr, trunk: pl.Expr, source: Source) -> pl.Expr:
     """A number as written, to digits without `+` (text; what is no number stays as it is).
 
-    The trunk's technical prefix goes first, then international prefixes, then the national 0.
+    The trunk's technical prefix goes first, then what a SIP URI puts around the number, then
+    international prefixes, then the national 0. A number with `+` is international as it is.
     """
-    text = number.str.strip_chars().replace("", None)
+    text = number.str.strip_chars()
+    text = pl.when(text != "").then(text)
     for name, prefix in source.prefixes.items():
         text = pl.when(trunk == name).then(text.str.strip_prefix(prefix)).otherwise(text)
-    text = text.str.replace(r"^\+", "").str.replace_all(r"[ ().-]", "")
-    international = r"^(?:00|011)" if source.country_code == "1" else r"^00"
-    text = text.str.replace(international, "")
-    if source.country_code:
-        national = text.str.contains(r"^0\d+$")
-        text = (
-            pl.when(national)
-            .then(pl.lit(source.country_code) + text.str.replace(r"^0", ""))
-            .otherwise(text)
+    text = text.str.replace(r"(?i)^(?:sips?|tel):([^@;]*).*$", "$1")
+    text = text.str.replace(r"^([^@]+)@.*$", "$1")
+    written = text.str.replace_all(r"[ ().-]", "")
+    text = pl.when(written.str.contains(r"^\+?\d+$")).then(written).otherwise(text)
+    dialled = text.str.replace(r"^(?:00|011)" if source.country_code == "1" else r"^00", "")
+    if source.country_code and source.country_code not in _NO_TRUNK_ZERO:
+        # Italian numbers keep their 0 when they are dialled from abroad
+        national = dialled if source.country_code == "39" else dialled.str.slice(1)
+        dialled = (
+            pl.when(dialled.str.contains(r"^0\d+$") & ~text.str.contains(r"^00"))
+            .then(pl.lit(source.country_code) + national)
+            .otherwise(dialled)
         )
-    return text
+    plus = text.str.contains(r"^\+\d")
+    return pl.when(plus).then(text.str.slice(1)).otherwise(dialled)
 
 
 def kind_of(number: pl.Expr) -> pl.Expr:
@@ -51,3 +72,47 @@ def as_integer(number: pl.Expr) -> pl.Expr:
     """Digits as Int64 where they fit, else null."""
     fits = number.str.contains(rf"^\d{{1,{MAX_KEPT}}}$")
     return pl.when(fits).then(number).cast(pl.Int64, strict=False)
+
+
+def read_numbers(number: pl.Series, trunk: pl.Series, source: Source) -> pl.DataFrame:
+    """Numbers of one column: text (E.164 digits, or what stands there), number, length, kind.
+
+    `trunk` is 'switch/trunk group' of each row. Most numbers are plain digits; only the others
+    go through the rules.
+    """
+    frame = pl.DataFrame({"text": number, "trunk": trunk})
+    plain = pl.col("text").str.contains(_PLAIN).fill_null(False)
+    if source.prefixes:
+        plain &= ~pl.col("trunk").is_in(list(source.prefixes)).fill_null(False)
+    columns = ("text", "number", "length", "kind")
+    marked = frame.with_columns(plain.alias("plain"))
+    easy = marked.filter("plain") if not marked["plain"].all() else marked
+    read = easy.select(
+        "text",
+        pl.col("text").cast(pl.Int64).alias("number"),
+        pl.col("text").str.len_bytes().cast(pl.Int8).alias("length"),
+        pl.lit("number").alias("kind"),
+    )
+    if easy.height == marked.height:
+        return read
+    hard = (
+        marked.filter(~pl.col("plain"))
+        .with_columns(e164(pl.col("text"), pl.col("trunk"), source).alias("text"))
+        .with_columns(as_integer(pl.col("text")).alias("number"), kind_of(pl.col("text")).alias("kind"))
+        .select(
+            "text",
+            "number",
+            pl.when(pl.col("number").is_not_null())
+            .then(pl.col("text").str.len_bytes())
+            .cast(pl.Int8)
+            .alias("length"),
+            "kind",
+        )
+    )
+    back = marked.select(
+        pl.when("plain")
+        .then(pl.col("plain").cum_sum())
+        .otherwise((~pl.col("plain")).cum_sum() + easy.height)
+        - 1
+    ).to_series()
+    return pl.concat([read, hard])[back].select(columns)

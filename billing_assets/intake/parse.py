@@ -1,32 +1,62 @@
 """One mediation file to normalised records: every row lands, is rejected with its reason, or is
-filtered by the preset, and the three add up to the rows received."""
+filtered by the preset, and the three add up to the rows received.
 
-import json
-from collections.abc import Sequence
+Nothing is stored here, and no row is compared with another.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-import duckdb
 import polars as pl
 
 from billing_assets.core.errors import BillingError, InputError, Problem
 from billing_assets.core.ids import MAX_ROW, ROW_BITS
-from billing_assets.intake.numbers import MAX_KEPT, as_integer, e164, kind_of
-from billing_assets.intake.presets import CANONICAL, Preset, preset_of
-from billing_assets.intake.reading import Lines, numbered_lines, read_separated, unpack
-from billing_assets.intake.times import to_utc
-from billing_assets.lake.tables import LANDED, REJECTED
+from billing_assets.intake.keys import stable_key
+from billing_assets.intake.numbers import read_numbers
+from billing_assets.intake.presets import CANONICAL, Preset, encoding_of, preset_of
+from billing_assets.intake.reading import (
+    Lines,
+    cells_of,
+    numbered_lines,
+    read_objects,
+    read_table,
+    unpack,
+)
+from billing_assets.intake.times import Stamps, read_stamps, settle, shifted
+from billing_assets.lake.tables import LANDED, REJECTED, UTC_TIME
 from billing_assets.reference.models import Service, Source
 from billing_assets.registry.files import DayCount
+
+_SLICE_ROWS = 250_000
+"""Rows that are normalised at once: the working columns of a large file need not all be there."""
+
+_LONGEST_MS = 31 * 86_400_000
+"""A record that lasts longer than a month is a mistake."""
+
+_CLOCK_MS = 2_000
+"""A reported duration may differ from the stamps by this before it is told."""
+
+_STAMPS = ("setup_time", "answer_time", "end_time")
+_WHOLE = ("routing_number", "serving_network", "quantity", "record_sequence", "part")
+_NUMBERED = (Service.VOICE.value, Service.SMS.value)
+_DELIVERED = ("DELIVRD", "DELIVERED")
+_YES, _NO = ("true", "1", "yes"), ("false", "0", "no")
+
+_UNREADABLE = ("BAD_TIME", "UNKNOWN_SERVICE", "UNKNOWN_RECORD_TYPE", "MISSING_FIELD")
 
 
 @dataclass(frozen=True)
 class ParsedFile:
-    """A file's records in the columns of `landed` and `rejected`, and its counts by UTC day."""
+    """A file's records in the columns of `landed` and `rejected`, and its counts by UTC day.
+
+    `warnings` tell what was taken in and should be looked at, a sentence a kind.
+    """
 
     landed: pl.DataFrame
     rejected: pl.DataFrame
     counts: tuple[DayCount, ...]
+    warnings: tuple[Problem, ...] = ()
 
     @property
     def received(self) -> int:
@@ -40,294 +70,392 @@ def parse_file(
     """Read a file by its source's preset.
 
     `key` is the file's 36-bit key, `arrived` the UTC day that rejected rows are counted on when
-    no row lands. Raises `InputError` for a file that is refused whole: empty, torn, binary,
-    in another encoding, or of another preset.
+    no row lands. Raises `InputError` for a file that is refused whole (empty, torn, binary, in
+    another encoding, of another preset), `BillingError` when the source has no such preset.
     """
     preset = preset_of(source)
-    lines = numbered_lines(unpack(content, name))
-    if int(lines["row"].max() or 0) > MAX_ROW:  # pyright: ignore[reportArgumentType]
+    text = unpack(content, name, encoding_of(source))
+    if text.count(b"\n") >= MAX_ROW:
         raise InputError(f"{name} is refused", [Problem(f"has more than {MAX_ROW:,} lines", name)])
-    read = _read(lines, name, source, preset)
+    read = _read(text, name, source, preset)
     received = read.columns.height + read.ragged.height
-    if received == 0:
-        raise InputError(f"{name} is refused", [Problem("holds no record", name)])
-    if read.columns.is_empty():
-        raise _wrong_preset(name, source, read)
-    kept = read.columns if preset.keep is None else read.columns.filter(preset.keep)
-    records = _normalised(_canonical(kept, preset), source, preset, key, sha256)
-    good = records.filter(pl.col("_reason").is_null())
-    bad = records.filter(pl.col("_reason").is_not_null())
-    if good.is_empty() and bad.height and _all_unreadable(bad):
-        raise _wrong_preset(name, source, read)
-    landed = good.select(LANDED.schema.names()).cast(dict(LANDED.schema))
-    day = landed["day"].min() if landed.height else arrived
-    assert isinstance(day, date)
-    rejected = _rejected(bad, read.ragged, day, sha256)
-    filtered = read.columns.height - kept.height
-    counts = _counts(landed, rejected.height, filtered, day)
+    if read.columns.is_empty() and received:
+        raise _wrong_preset(text, name, source, preset, read)
+    good: list[pl.DataFrame] = []
+    bad: list[pl.DataFrame] = []
+    kept = 0
+    for part in read.columns.iter_slices(_SLICE_ROWS):
+        rows = _canonical(part, preset)
+        kept += rows.height
+        records = _normalised(rows, source, preset, key, sha256)
+        wrong = _broken(records)
+        good.append(records.filter(~wrong) if wrong.any() else records)
+        if wrong.any():
+            bad.append(records.filter(wrong).select(*_refusal()))
+    landed = _joined(good, pl.Schema({**LANDED.schema, "_disagrees": pl.Boolean}))
+    refused = _joined(bad, _REFUSED)
+    if received and landed.is_empty() and kept and _of_another_kind(refused):
+        raise _wrong_preset(text, name, source, preset, read)
+    first = landed["day"].min() if landed.height else arrived
+    assert isinstance(first, date)
+    rejected = _rejected(refused, read.ragged, preset, text, first, sha256)
+    filtered = read.columns.height - kept
     if received != landed.height + rejected.height + filtered:
         raise BillingError(
             f"{name}: {received} rows received, but {landed.height} landed, "
             f"{rejected.height} rejected and {filtered} filtered",
             hint="please report this as a defect",
         )
-    return ParsedFile(landed, rejected, counts)
+    return ParsedFile(
+        landed=landed.select(LANDED.schema.names()),
+        rejected=rejected,
+        counts=_counts(landed, rejected.height, filtered, first),
+        warnings=_warnings(landed, name),
+    )
 
 
-def _read(lines: pl.DataFrame, name: str, source: Source, preset: Preset) -> Lines:
-    if source.preset == "canonical-jsonl":
-        return _read_json(lines)
+def _read(text: bytes, name: str, source: Source, preset: Preset) -> Lines:
+    """The file's text cells, by the preset's columns or the file's own header."""
+    if preset.objects:
+        return read_objects(text, (*CANONICAL, "switch"))
     if preset.columns is not None:
-        return read_separated(lines, preset.columns, preset.separator, at_least=preset.at_least)
-    header = [cell.strip().strip('"') for cell in lines["payload"][0].split(preset.separator)]
-    unknown = [cell for cell in header if cell not in CANONICAL and cell != "switch"]
-    if unknown or ("setup_time" not in header and "answer_time" not in header):
-        raise InputError(
-            f"{name} is refused",
-            [
-                Problem(
-                    f"is not a header of the preset {source.preset}; columns are "
-                    f"{', '.join(CANONICAL)}",
-                    name,
-                    int(lines["row"][0]),
-                    "header",
-                    ",".join(header)[:200],
-                )
-            ],
+        return read_table(
+            text,
+            preset.columns,
+            preset.separator,
+            quoted=preset.quoted,
+            at_least=preset.at_least,
         )
-    return read_separated(lines[1:], header, preset.separator)
+    head, first_row = text, 1
+    while True:
+        line, _, rest = head.partition(b"\n")
+        if line.strip():
+            break
+        head, first_row = rest, first_row + 1
+    header = cells_of(line.decode().rstrip("\r"), preset.separator)
+    _check_header(header, name, first_row, source)
+    return read_table(text, header, preset.separator, first_row=first_row + 1)
 
 
-def _read_json(lines: pl.DataFrame) -> Lines:
-    """JSON lines: an object a line, values as text; other lines are set aside."""
-    rows: list[dict[str, object]] = []
-    wrong: list[tuple[int, str, int]] = []
-    for row, payload in lines.iter_rows():
-        try:
-            value = json.loads(payload, parse_float=str, parse_int=str)
-        except json.JSONDecodeError:
-            value = None
-        if isinstance(value, dict) and set(value) <= {*CANONICAL, "switch"}:
-            texts = {
-                k: None if v is None else str(v).lower() if isinstance(v, bool) else str(v)
-                for k, v in value.items()
-            }
-            rows.append({**texts, "row": row, "payload": payload})
-        else:
-            wrong.append((row, payload, 0))
-    schema = {
-        **dict.fromkeys((*CANONICAL, "switch"), pl.String),
-        "row": pl.Int64,
-        "payload": pl.String,
-    }
-    ragged = pl.DataFrame(
-        wrong, schema={"row": pl.Int64, "payload": pl.String, "found": pl.Int64}, orient="row"
-    )
-    return Lines(pl.DataFrame(rows, schema=schema), ragged)
+def _check_header(header: list[str], name: str, row: int, source: Source) -> None:
+    known = (*CANONICAL, "switch")
+    wrong = [cell for cell in header if cell not in known]
+    twice = sorted({cell for cell in header if header.count(cell) > 1})
+    message = ""
+    if wrong:
+        message = (
+            f"is no header of the preset {source.preset}: {', '.join(map(repr, wrong[:5]))} is no "
+            f"column of it; columns are {', '.join(known)}"
+        )
+    elif twice:
+        message = f"names the column {', '.join(twice)} twice"
+    elif "service" not in header or not {"setup_time", "answer_time"} & set(header):
+        message = "has not the columns service and setup_time or answer_time"
+    if message:
+        shown = ",".join(header)[:200]
+        raise InputError(f"{name} is refused", [Problem(message, name, row, "header", shown)])
 
 
-def _wrong_preset(name: str, source: Source, read: Lines) -> InputError:
-    first = read.ragged if read.columns.is_empty() else read.columns
-    row, payload = first.select("row", "payload").row(0)
+def _wrong_preset(
+    text: bytes, name: str, source: Source, preset: Preset, read: Lines
+) -> InputError:
+    """Refusal of a file in which no row is a record, by what its first row is."""
+    first = read.columns if read.columns.height else read.ragged
+    row = int(first["row"][0])
+    payload = _payloads(text, first.head(1).select("row"))["payload"][0]
+    message = f"is not of the preset {source.preset}"
+    if preset.columns is not None and read.columns.is_empty():
+        found = read.ragged["found"][0]
+        more = " or more" if preset.at_least else ""
+        message += (
+            f": {len(preset.columns)} columns{more} separated by {preset.separator!r} are expected "
+            f"({', '.join(preset.columns[:4])}, ...), "
+            + ("quotes do not match" if found is None else f"{found} found")
+        )
+    else:
+        message += ": no row has the times and words of a record"
     return InputError(
-        f"{name} is refused",
-        [Problem(f"no row is of the preset {source.preset}", name, row, "line", payload[:120])],
+        f"{name} is refused", [Problem(message, name, row, "line", str(payload)[:120])]
     )
 
 
-def _all_unreadable(bad: pl.DataFrame) -> bool:
-    """Whether no row has so much as a stamp: then the file is of another kind."""
-    return bool((bad["_reason"] == "BAD_TIME").all()) and bad.height > 1
+def _of_another_kind(refused: pl.DataFrame) -> bool:
+    """Whether several rows were read and none has so much as a service and a time."""
+    return refused.height > 1 and bool(refused["reason"].is_in(_UNREADABLE).all())
 
 
 def _canonical(columns: pl.DataFrame, preset: Preset) -> pl.DataFrame:
-    """The canonical text columns of a preset's columns."""
+    """The canonical text columns of the rows that the preset does not pass over."""
+    if preset.passed_over is not None:
+        passed = preset.passed_over
+        if preset.foreign is not None:
+            passed &= ~preset.foreign
+        columns = columns.filter(~passed)
+    nothing = pl.lit(None, pl.String)
     if preset.columns is None:
-        present = set(columns.columns)
-        mapped = {n: pl.col(n) if n in present else pl.lit(None, pl.String) for n in CANONICAL}
-        extra = [pl.col("switch")] if "switch" in present else []
+        mapping: Mapping[str, pl.Expr] = {name: pl.col(name) for name in columns.columns}
     else:
-        mapped = {n: preset.canonical.get(n, pl.lit(None, pl.String)) for n in CANONICAL}
-        west = preset.zone_minutes_west
-        extra = [pl.col(west).alias("_west")] if west else []
+        mapping = preset.canonical
+    west = pl.col(preset.minutes_west) if preset.minutes_west else nothing
+    foreign = nothing
+    if preset.foreign is not None:
+        foreign = pl.when(preset.foreign).then(pl.col("type").fill_null(""))
     return columns.select(
         "row",
-        "payload",
-        *(expression.alias(name) for name, expression in mapped.items()),
-        *extra,
-    ).with_columns(pl.col(CANONICAL).str.strip_chars().replace("", None))
+        *(mapping.get(name, nothing).alias(name) for name in (*CANONICAL, "switch")),
+        west.alias("minutes_west"),
+        foreign.alias("record_type"),
+    )
 
 
 def _normalised(
-    frame: pl.DataFrame, source: Source, preset: Preset, key: int, sha256: str
+    text: pl.DataFrame, source: Source, preset: Preset, key: int, sha256: str
 ) -> pl.DataFrame:
-    """Typed columns of `landed`, and `_reason`, `_field`, `_value` of rows that are refused."""
-    switch = pl.lit(source.switch)
-    if "switch" in frame.columns:
-        switch = pl.col("switch").fill_null(source.switch)
-    stamps = ("setup_time", "answer_time", "end_time")
-    raw = {name: pl.col(name).alias(f"_{name}") for name in CANONICAL}
-    frame = frame.with_columns(*raw.values(), switch.alias("switch")).with_columns(
-        *(
-            pl.concat_str("switch", pl.lit("/"), name).alias(name)
-            for name in ("in_trunk", "out_trunk")
-        ),
-        *(to_utc(pl.col(name), source.zone, preset.stamps).alias(name) for name in stamps),
+    """Columns of `landed`, those of the text as `_name`, and `_a`, `_b`: numbers as digits."""
+    switch = text["switch"].fill_null(source.switch)
+    trunks = text.select(
+        pl.concat_str(switch, pl.lit("/"), name).alias(name) for name in ("in_trunk", "out_trunk")
     )
-    if "_west" in frame.columns:
-        west = pl.duration(minutes=pl.col("_west").cast(pl.Int64, strict=False).fill_null(0))
-        frame = frame.with_columns((pl.col(name) + west).alias(name) for name in stamps)
-    voice = pl.col("service") == Service.VOICE.value
-    frame = frame.with_columns(
-        pl.coalesce("setup_time", "answer_time").alias("setup_time"),
-        pl.when(voice)
-        .then("answer_time")
-        .otherwise(pl.coalesce("answer_time", "setup_time"))
-        .alias("answer_time"),
-        _whole("duration_ms").alias("duration_ms"),
-        e164(pl.col("a_number"), pl.col("in_trunk"), source).alias("_a"),
-        e164(pl.col("b_number"), pl.col("in_trunk"), source).alias("_b"),
-        *(_whole(name).alias(name) for name in _WHOLE),
-    )
-    answered = pl.col("answer_time").is_not_null() & (
-        (pl.col("service") != Service.SMS.value)
-        | pl.col("status").fill_null("DELIVRD").is_in(["DELIVRD", "delivered"])
-    )
-    elapsed = (pl.col("end_time") - pl.col("answer_time")).dt.total_milliseconds()
-    frame = frame.with_columns(
-        answered.alias("answered"),
-        pl.when(answered)
-        .then(pl.coalesce("duration_ms", elapsed, pl.lit(0)))
-        .otherwise(pl.min_horizontal(pl.col("duration_ms").fill_null(0), pl.lit(0)))
-        .alias("duration_ms"),
-    )
-    frame = frame.with_columns(
-        pl.coalesce(
-            "end_time",
-            pl.coalesce("answer_time", "setup_time")
-            + pl.duration(milliseconds=pl.col("duration_ms")),
-        ).alias("end_time"),
-        pl.coalesce("answer_time", "setup_time").dt.date().alias("day"),
-    )
-    frame = frame.with_columns(_refusal())
-    call = pl.when(pl.col("call_id").is_not_null()).then(
-        pl.concat_str("switch", pl.lit("|"), "call_id")
-    )
-    frame = frame.with_columns(
-        _stable_hash(frame.select(call.alias("call"))["call"]).alias("call_key"),
+    reported = _milliseconds(text["duration_ms"], preset)
+    stamps = _stamps(text, source, preset)
+    if preset.minutes_west is None:
+        times = settle(*(stamps[name] for name in _STAMPS), reported)
+    else:
+        times = {name: stamps[name].first for name in _STAMPS}
+    a = read_numbers(text["a_number"], trunks["in_trunk"], source)
+    b = read_numbers(text["b_number"], trunks["in_trunk"], source)
+    call = text.select(pl.concat_str(switch, pl.lit("|"), "call_id").alias("call")).to_series()
+    wide = text.select(
+        "row",
+        "service",
+        "event_type",
+        "status",
+        pl.col("*").exclude("row").name.prefix("_"),
+    ).with_columns(
+        switch.alias("switch"),
+        *trunks,
+        *(times[name].cast(UTC_TIME).alias(name) for name in _STAMPS),
+        reported.alias("_reported"),
+        a["text"].alias("_a"),
+        a["number"].alias("a_number"),
+        a["length"].alias("a_length"),
+        a["kind"].alias("a_kind"),
+        b["text"].alias("_b"),
+        b["number"].alias("b_number"),
+        b["length"].alias("b_length"),
+        stable_key(call).alias("call_key"),
+        *(_whole(text[name]).alias(name) for name in _WHOLE),
         pl.lit(sha256).alias("file"),
         (pl.lit(key << ROW_BITS, pl.Int64) + pl.col("row")).alias("record_id"),
-        as_integer(pl.col("_a")).alias("a_number"),
-        pl.when(pl.col("_a").str.contains(rf"^\d{{1,{MAX_KEPT}}}$"))
-        .then(pl.col("_a").str.len_chars())
-        .alias("a_length"),
-        kind_of(pl.col("_a")).alias("a_kind"),
-        as_integer(pl.col("_b")).alias("b_number"),
-        pl.when(as_integer(pl.col("_b")).is_not_null())
-        .then(pl.col("_b").str.len_chars())
-        .alias("b_length"),
-        (pl.col("last_part").str.to_lowercase().is_in(["true", "1", "yes"]))
-        .fill_null(False)
-        .alias("last_part"),
+        text["last_part"].str.to_lowercase().is_in(_YES).fill_null(False).alias("last_part"),
     )
-    return frame
+    voice = pl.col("service") == Service.VOICE.value
+    delivered = (pl.col("service") != Service.SMS.value) | pl.col("status").fill_null(
+        _DELIVERED[0]
+    ).str.to_uppercase().is_in(_DELIVERED)
+    begin = pl.coalesce("answer_time", "setup_time")
+    elapsed = (pl.col("end_time") - pl.col("answer_time")).dt.total_milliseconds()
+    # a duration out of range is refused below, but must not overflow here
+    length = pl.col("duration_ms").clip(0, _LONGEST_MS)
+    return (
+        wide.lazy()
+        .with_columns(
+            pl.coalesce("setup_time", "answer_time").alias("setup_time"),
+            pl.when(voice).then("answer_time").otherwise(begin).alias("answer_time"),
+        )
+        .with_columns(
+            begin.dt.date().alias("day"),
+            (pl.col("answer_time").is_not_null() & delivered).alias("answered"),
+        )
+        .with_columns(
+            pl.when("answered")
+            .then(pl.coalesce("_reported", elapsed, pl.lit(0)))
+            .otherwise(pl.lit(0, pl.Int64))
+            .alias("duration_ms"),
+            (pl.col("answered") & ((elapsed - pl.col("_reported")).abs() > _CLOCK_MS))
+            .fill_null(False)
+            .alias("_disagrees"),
+        )
+        .with_columns(
+            pl.coalesce("end_time", begin + length * pl.duration(milliseconds=1)).alias("end_time")
+        )
+        .collect()
+    )
 
 
-_WHOLE = ("routing_number", "serving_network", "quantity", "record_sequence", "part")
-_NUMBERED = (Service.VOICE.value, Service.SMS.value)
+def _stamps(text: pl.DataFrame, source: Source, preset: Preset) -> dict[str, Stamps]:
+    """The three stamps of each row, read in the preset's format."""
+    if preset.minutes_west is None:
+        return {name: read_stamps(text[name], source.zone, preset.stamps) for name in _STAMPS}
+    west = _whole(text["minutes_west"])
+    return {name: shifted(read_stamps(text[name], "UTC", preset.stamps), west) for name in _STAMPS}
 
 
-def _whole(name: str) -> pl.Expr:
+def _milliseconds(text: pl.Series, preset: Preset) -> pl.Series:
+    """The reported duration as Int64 milliseconds; what stands past them is cut off."""
+    if not preset.seconds:
+        return _whole(text)
+    if not text.str.contains(".", literal=True).any():
+        return _whole(text) * 1000
+    parts = text.str.split_exact(".", 1).struct.unnest()
+    fraction = parts.to_series(1).fill_null("").str.pad_end(3, "0").str.head(3)
+    return _whole(parts.to_series(0)) * 1000 + _whole(fraction)
+
+
+def _whole(text: pl.Series) -> pl.Series:
     """Text digits as Int64; null where it is none (the refusal names it)."""
-    fits = pl.col(name).str.contains(r"^-?\d{1,18}$")
-    return pl.when(fits).then(name).cast(pl.Int64, strict=False)
+    if text.null_count() == len(text):
+        return pl.Series(text.name, [None] * len(text), dtype=pl.Int64)
+    if text.str.contains(_DIGITS).all():
+        return text.cast(pl.Int64)
+    return text.to_frame("t").select(
+        pl.when(pl.col("t").str.contains(_DIGITS)).then("t").cast(pl.Int64, strict=False)
+    )[:, 0]
 
 
-def _refusal() -> list[pl.Expr]:
-    """`_reason`, `_field`, `_value` of the first thing wrong with a row; null when nothing is."""
+_DIGITS = r"^-?\d{1,18}$"
+
+
+def _rules() -> list[tuple[pl.Expr, str, str]]:
+    """What may be wrong with a record, in the order in which it is told: broken, reason, field."""
     service, day = pl.col("service"), pl.col("day")
+    voice = service == Service.VOICE.value
     b_wanted = service.is_in(_NUMBERED)
-    b_good = pl.col("_b").str.contains(r"^[1-9]\d{0,14}$").fill_null(False)
-    rules: list[tuple[pl.Expr, str, str]] = [
+    number = pl.col("b_number").is_between(1, 10**15 - 1) & ~pl.col("_b").str.starts_with("0")
+    words = pl.col("_last_part").str.to_lowercase()
+
+    def no_digits(name: str, form: str = _DIGITS) -> tuple[pl.Expr, str, str]:
+        text = pl.col(f"_{name}")
+        return text.is_not_null() & ~text.str.contains(form), "BAD_NUMBER", name
+
+    return [
+        (pl.col("_record_type").is_not_null(), "UNKNOWN_RECORD_TYPE", "record_type"),
         (service.is_null(), "MISSING_FIELD", "service"),
         (~service.is_in([s.value for s in Service]), "UNKNOWN_SERVICE", "service"),
-    ]
-    for name in ("setup_time", "answer_time", "end_time"):
-        given = pl.col(f"_{name}").is_not_null()
-        rules.append((given & pl.col(name).is_null(), "BAD_TIME", name))
-    rules += [
+        no_digits("minutes_west", r"^[+-]?\d{1,4}$"),
+        *(
+            (pl.col(f"_{name}").is_not_null() & pl.col(name).is_null(), "BAD_TIME", name)
+            for name in _STAMPS
+        ),
         (pl.col("setup_time").is_null(), "MISSING_FIELD", "setup_time"),
-        (~day.is_between(date(2000, 1, 1), date(2100, 1, 1)), "BAD_TIME", "setup_time"),
+        *(
+            (~pl.col(name).is_between(*_TIMES), "BAD_TIME", name)
+            for name in (*_STAMPS[1:], _STAMPS[0])
+        ),
+        (day.is_null(), "BAD_TIME", "setup_time"),
         (
-            pl.col("_in_trunk").is_null() & pl.col("_out_trunk").is_null(),
+            pl.col("in_trunk").is_null() & pl.col("out_trunk").is_null(),
             "MISSING_FIELD",
             "in_trunk",
         ),
-        (pl.col("duration_ms") < 0, "NEGATIVE_DURATION", "duration_ms"),
+        no_digits("duration_ms", r"^-?\d{1,18}(?:\.\d{1,9})?$"),
+        (pl.col("_reported").is_null() & pl.col("_duration_ms").is_not_null(), "BAD_NUMBER",
+         "duration_ms"),
+        (pl.col("_duration_ms").str.starts_with("-"), "NEGATIVE_DURATION", "duration_ms"),
         (pl.col("end_time") < pl.col("answer_time"), "NEGATIVE_DURATION", "end_time"),
-        (b_wanted & pl.col("_b").is_null(), "MISSING_FIELD", "b_number"),
-        (b_wanted & ~b_good, "BAD_NUMBER", "b_number"),
+        (pl.col("end_time") < pl.col("setup_time"), "NEGATIVE_DURATION", "end_time"),
+        (pl.col("_reported") > _LONGEST_MS, "OUT_OF_RANGE", "duration_ms"),
+        (pl.col("duration_ms") > _LONGEST_MS, "OUT_OF_RANGE", "end_time"),
         (
-            (service == Service.DATA.value) & pl.col("quantity").is_null(),
+            voice & pl.col("answered") & pl.col("_reported").is_null()
+            & pl.col("_end_time").is_null(),
             "MISSING_FIELD",
-            "quantity",
+            "duration_ms",
         ),
-        (pl.col("quantity") < 0, "OUT_OF_RANGE", "quantity"),
-    ]
-    for name in ("duration_ms", *_WHOLE):
-        wrong = pl.col(f"_{name}").is_not_null() & ~pl.col(f"_{name}").str.contains(r"^-?\d{1,18}$")
-        rules.append((wrong, "BAD_NUMBER", name))
-    rules += [
-        (pl.col("serving_network") > 999_999, "OUT_OF_RANGE", "serving_network"),
+        (
+            voice & pl.col("answer_time").is_null() & (pl.col("_reported") > 0),
+            "MISSING_FIELD",
+            "answer_time",
+        ),
+        (b_wanted & pl.col("_b_number").is_null(), "MISSING_FIELD", "b_number"),
+        (b_wanted & ~number.fill_null(False), "BAD_NUMBER", "b_number"),
+        ((service == Service.EVENT.value) & pl.col("event_type").is_null(), "MISSING_FIELD",
+         "event_type"),
+        *(no_digits(name) for name in _WHOLE),
+        ((service == Service.DATA.value) & pl.col("quantity").is_null(), "MISSING_FIELD",
+         "quantity"),
+        *((pl.col(name) < 0, "OUT_OF_RANGE", name) for name in ("quantity", "record_sequence")),
+        (~pl.col("routing_number").is_between(1, 10**15 - 1), "OUT_OF_RANGE", "routing_number"),
+        (~pl.col("serving_network").is_between(1, 999_999), "OUT_OF_RANGE", "serving_network"),
         (~pl.col("part").is_between(1, 32_000), "OUT_OF_RANGE", "part"),
+        (~words.is_in([*_YES, *_NO]), "BAD_VALUE", "last_part"),
+        # parts without a call to belong to would be put together with others' parts
+        (pl.col("part").is_not_null() & pl.col("_call_id").is_null(), "MISSING_FIELD", "call_id"),
     ]
-    nothing = pl.lit(None, pl.String)
-    reason, field, value = nothing, nothing, nothing
-    for broken, word, name in reversed(rules):
+
+
+_TIMES = (
+    pl.datetime(2000, 1, 1, time_zone="UTC"),
+    pl.datetime(2100, 1, 1, time_zone="UTC"),
+)
+
+
+def _broken(records: pl.DataFrame) -> pl.Series:
+    """Which rows are refused."""
+    return records.select(
+        pl.any_horizontal(broken.fill_null(False) for broken, _, _ in _rules())
+    ).to_series()
+
+
+_REFUSED = pl.Schema(
+    {"row": pl.Int64, "reason": pl.String, "field": pl.String, "value": pl.String}
+)
+
+
+def _refusal() -> list[pl.Expr]:
+    """Row, and reason, field and value of the first thing wrong with it."""
+    reason = field = value = pl.lit(None, pl.String)
+    for broken, word, name in reversed(_rules()):
         here = broken.fill_null(False)
         reason = pl.when(here).then(pl.lit(word)).otherwise(reason)
         field = pl.when(here).then(pl.lit(name)).otherwise(field)
-        raw = pl.col(f"_{name}").fill_null("")
-        value = pl.when(here).then(raw).otherwise(value)
-    return [reason.alias("_reason"), field.alias("_field"), value.alias("_value")]
+        value = pl.when(here).then(pl.col(f"_{name}").fill_null("")).otherwise(value)
+    return [pl.col("row"), reason.alias("reason"), field.alias("field"), value.alias("value")]
 
 
-def _stable_hash(texts: pl.Series) -> pl.Series:
-    """63 bits of the MD5 of each text, the same on every machine and in every version."""
-    frame = texts.to_frame("text")
-    hashed = duckdb.sql("SELECT CAST(md5_number_lower(text) >> 1 AS BIGINT) AS h FROM frame").pl()
-    del frame
-    return hashed["h"]
+def _payloads(text: bytes, rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows with `payload`: the lines of the file that they begin in, as they stand."""
+    return rows.join(numbered_lines(text), on="row", how="left")
 
 
-def _rejected(bad: pl.DataFrame, ragged: pl.DataFrame, day: date, sha256: str) -> pl.DataFrame:
-    """Rows that are refused, in the columns of `rejected`."""
-    wrong = bad.select(
-        pl.lit(day).alias("day"),
-        pl.lit(sha256).alias("file"),
-        "row",
-        pl.col("_reason").alias("reason"),
-        pl.col("_field").alias("field"),
-        pl.col("_value").alias("value"),
-        "payload",
-    )
+def _rejected(
+    refused: pl.DataFrame,
+    ragged: pl.DataFrame,
+    preset: Preset,
+    text: bytes,
+    day: date,
+    sha256: str,
+) -> pl.DataFrame:
+    """Rows that are refused, in the columns of `rejected`, in the order of the file."""
+    if refused.height:
+        refused = _payloads(text, refused)
+    else:
+        refused = refused.with_columns(pl.lit(None, pl.String).alias("payload"))
+    unread = "NOT_AN_OBJECT" if preset.objects else "OPEN_QUOTE"
     cut = ragged.select(
-        pl.lit(day).alias("day"),
-        pl.lit(sha256).alias("file"),
         "row",
-        pl.lit("WRONG_COLUMN_COUNT").alias("reason"),
+        pl.when(pl.col("found").is_null())
+        .then(pl.lit(unread))
+        .otherwise(pl.lit("WRONG_COLUMN_COUNT"))
+        .alias("reason"),
         pl.lit("line").alias("field"),
-        pl.concat_str(pl.col("found").cast(pl.String), pl.lit(" columns")).alias("value"),
+        pl.when(pl.col("found").is_null())
+        .then(pl.col("payload").str.head(120))
+        .otherwise(pl.concat_str(pl.col("found").cast(pl.String), pl.lit(" columns")))
+        .alias("value"),
         "payload",
     )
-    return pl.concat([wrong, cut]).select(REJECTED.schema.names()).cast(dict(REJECTED.schema))
+    return (
+        pl.concat([refused.select(cut.columns), cut])
+        .sort("row")
+        .with_columns(pl.lit(day).alias("day"), pl.lit(sha256).alias("file"))
+        .select(pl.col(name).cast(dtype) for name, dtype in REJECTED.schema.items())
+    )
 
 
 def _counts(landed: pl.DataFrame, rejected: int, filtered: int, day: date) -> tuple[DayCount, ...]:
     """Rows by UTC day; what has no day of its own is counted on the file's first."""
-    by_day = dict(landed.group_by("day").len().sort("day").iter_rows())
-    by_day.setdefault(day, 0)
-    days: Sequence[date] = sorted(by_day)
+    by_day = {day: 0, **dict(landed.group_by("day").len().iter_rows())}
     return tuple(
         DayCount(
             day=one,
@@ -336,5 +464,32 @@ def _counts(landed: pl.DataFrame, rejected: int, filtered: int, day: date) -> tu
             rejected=rejected if one == day else 0,
             filtered=filtered if one == day else 0,
         )
-        for one in days
+        for one in sorted(by_day)
+    )
+
+
+def _warnings(landed: pl.DataFrame, name: str) -> tuple[Problem, ...]:
+    """Records whose reported duration is not that of their stamps: the switch's own counts."""
+    apart = landed.filter("_disagrees")
+    if apart.is_empty():
+        return ()
+    return (
+        Problem(
+            f"{apart.height} records report a duration more than {_CLOCK_MS // 1000} s away from "
+            "their stamps; the reported one counts",
+            name,
+            int(apart["record_id"][0]) & MAX_ROW,
+            "duration_ms",
+            str(apart["duration_ms"][0]),
+        ),
+    )
+
+
+def _joined(frames: list[pl.DataFrame], schema: pl.Schema) -> pl.DataFrame:
+    """Frames under each other, in the columns of a schema."""
+    if not frames:
+        return pl.DataFrame(schema=schema)
+    return pl.concat(
+        frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+        for frame in frames
     )

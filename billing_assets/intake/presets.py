@@ -1,10 +1,10 @@
 """Presets: column orders of switches and how their columns become canonical ones (catalogue 1.6).
 
 A preset names the file's columns and maps them, as expressions over text, to the canonical ones.
-Stamps stay text until `parse` reads them in the preset's format.
+All stay text: `parse` reads stamps in the preset's format, and numbers by the source's rules.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -33,6 +33,8 @@ CANONICAL = (
     "part",
     "last_part",
 )
+
+ENCODINGS = ("utf-8", "latin-1")
 
 FREESWITCH = (
     "caller_id_name",
@@ -87,10 +89,9 @@ _SANSAY_USED = {
     11: "cause",
     14: "orig_trunk",
     16: "orig_source",
+    18: "orig_destination",
     33: "term_trunk",
-    37: "term_destination",
     52: "final_route",
-    53: "routing_digits",
     57: "duration_ms",
 }
 SANSAY = tuple(_SANSAY_USED.get(n, f"field_{n}") for n in range(1, 60))
@@ -100,48 +101,87 @@ SANSAY = tuple(_SANSAY_USED.get(n, f"field_{n}") for n in range(1, 60))
 class Preset:
     """How files of one kind are cut and mapped.
 
-    `columns` are the file's in order; None: the first line is a header of canonical names.
-    `canonical` maps canonical names to expressions over them; `keep` tells records to bill from
-    others (filtered, not rejected); `stamps` is the time format; `whole_seconds`: the stamps
-    have no fraction, so the switch's own duration counts; `zone_minutes_west` names a column
-    of minutes west of GMT that stands for the source's zone.
+    `columns` are the file's in order; None: the file names canonical ones itself (a header, or
+    the names of JSON objects). `canonical` maps canonical names to expressions over them.
+    `foreign` tells rows that are no records of this kind at all (rejected), `passed_over` those
+    that are records but not to be billed (filtered). `stamps` is the time format,
+    `minutes_west` a column of minutes west of GMT that stands for the source's zone.
+    `seconds`: the reported duration is in seconds, not milliseconds. `quoted`: fields may stand
+    in quotes. `at_least`: newer releases append columns.
     """
 
     columns: tuple[str, ...] | None
     separator: str = ","
     canonical: Mapping[str, pl.Expr] = field(default_factory=dict)
-    keep: pl.Expr | None = None
+    foreign: pl.Expr | None = None
+    passed_over: pl.Expr | None = None
     stamps: str = ISO
+    minutes_west: str | None = None
+    seconds: bool = False
+    quoted: bool = True
     at_least: bool = False
-    zone_minutes_west: str | None = None
+    objects: bool = False
 
 
 def preset_of(source: Source) -> Preset:
-    """The preset that a source names, with its options; raises `BillingError` if unknown."""
+    """The preset that a source names, with its options.
+
+    Raises `BillingError` for an unknown preset and for an option that it has not or cannot be.
+    """
     if source.preset not in _PRESETS:
         raise BillingError(
             f"source {source.source} names the preset {source.preset!r}",
             hint=f"there are {', '.join(sorted(_PRESETS))}",
         )
-    return _PRESETS[source.preset](source)
+    make, options = _PRESETS[source.preset]
+    unknown = sorted(set(source.options) - {*options, "encoding"})
+    if unknown:
+        raise BillingError(
+            f"source {source.source}: preset {source.preset} has no option {', '.join(unknown)}",
+            hint=f"its options are {', '.join((*options, 'encoding'))}",
+        )
+    encoding_of(source)
+    return make(source)
+
+
+def encoding_of(source: Source) -> str:
+    """The encoding of a source's files: UTF-8, or Latin-1 where its option says so."""
+    encoding = source.options.get("encoding", "utf-8")
+    if encoding not in ENCODINGS:
+        raise BillingError(
+            f"source {source.source}: encoding {encoding!r} is not {' or '.join(ENCODINGS)}"
+        )
+    return str(encoding)
 
 
 def _canonical_csv(_: Source) -> Preset:
     return Preset(columns=None)
 
 
+def _canonical_jsonl(_: Source) -> Preset:
+    return Preset(columns=None, objects=True)
+
+
 def _freeswitch(source: Source) -> Preset:
-    extra = _names(source.options.get("extra_columns"))
-    trunks = {name: pl.col(name) for name in ("in_trunk", "out_trunk") if name in extra}
+    """mod_cdr_csv, template `example` (15 columns) or `sql` (13), and the site's own columns.
+
+    Local time in whole seconds without an offset, so `billsec` is the duration that counts.
+    """
+    extra = source.options.get("extra_columns", [])
+    if not isinstance(extra, list):
+        raise BillingError(f"source {source.source}: extra_columns is not a list of names")
+    columns = (*FREESWITCH[: _width(source, 15, (13, 15))], *extra)
     return Preset(
-        columns=(*FREESWITCH[: int(str(source.options.get("columns", 15)))], *extra),
+        columns=columns,
+        seconds=True,
         canonical={
             "service": pl.lit("voice"),
-            **trunks,
+            **{name: pl.col(name) for name in extra if name in (*CANONICAL, "switch")},
+            **_trunks(source, columns),
             "setup_time": pl.col("start_stamp"),
             "answer_time": pl.col("answer_stamp"),
             "end_time": pl.col("end_stamp"),
-            "duration_ms": _seconds("billsec"),
+            "duration_ms": pl.col("billsec"),
             "a_number": pl.col("caller_id_number"),
             "b_number": pl.col("destination_number"),
             "status": pl.col("hangup_cause"),
@@ -151,21 +191,25 @@ def _freeswitch(source: Source) -> Preset:
 
 
 def _asterisk(source: Source) -> Preset:
-    width = int(str(source.options.get("columns", 18)))
-    if not 16 <= width <= len(ASTERISK):
-        raise BillingError(f"source {source.source}: asterisk has 16 to 21 columns, not {width}")
-    columns = ASTERISK[:width]
+    """cdr_csv with 16 to 21 columns by its settings: chosen by option, for counting cannot tell.
+
+    Whole seconds, so `billsec` is the duration that counts. The trunk is the peer in the
+    channel's name.
+    """
+    columns = ASTERISK[: _width(source, 18, range(16, len(ASTERISK) + 1))]
     answered = pl.col("disposition") == "ANSWERED"
     return Preset(
         columns=columns,
+        seconds=True,
         canonical={
             "service": pl.lit("voice"),
             "in_trunk": _channel("channel"),
             "out_trunk": _channel("dstchannel"),
+            **_trunks(source, columns),
             "setup_time": pl.col("start"),
             "answer_time": pl.when(answered).then("answer"),
             "end_time": pl.col("end"),
-            "duration_ms": pl.when(answered).then(_seconds("billsec")).otherwise(pl.lit("0")),
+            "duration_ms": pl.when(answered).then("billsec").otherwise(pl.lit("0")),
             "a_number": pl.col("src"),
             "b_number": pl.col("dst"),
             "status": pl.col("disposition"),
@@ -176,23 +220,31 @@ def _asterisk(source: Source) -> Preset:
 
 
 def _sansay(_: Source) -> Preset:
+    """Sansay VSXi: 59 columns or more; only final routes (`R` with `F`) are records to bill.
+
+    Stamps have whole seconds and minutes west of GMT beside them; the duration that counts is
+    the switch's own in milliseconds. B is the number that the customer dialled.
+    """
+    kind, route = pl.col("type"), pl.col("final_route")
     return Preset(
         columns=SANSAY,
         separator=";",
+        quoted=False,
         at_least=True,
         stamps="%a %b %d %H:%M:%S %Y",
-        zone_minutes_west="minutes_west",
-        keep=(pl.col("type") == "R") & (pl.col("final_route") == "F"),
+        minutes_west="minutes_west",
+        foreign=~(kind.is_in(["R", "A"]).fill_null(False)),
+        passed_over=(kind == "A") | (route == "I").fill_null(False),
         canonical={
             "service": pl.lit("voice"),
             "in_trunk": pl.col("orig_trunk"),
             "out_trunk": pl.col("term_trunk"),
             "setup_time": pl.col("start"),
-            "answer_time": pl.when(pl.col("duration_ms") != "0").then("answer"),
+            "answer_time": pl.when(~pl.col("duration_ms").str.contains("^0+$")).then("answer"),
             "end_time": pl.col("release"),
             "duration_ms": pl.col("duration_ms"),
             "a_number": pl.col("orig_source"),
-            "b_number": pl.col("term_destination"),
+            "b_number": pl.col("orig_destination"),
             "status": pl.col("cause"),
             "call_id": pl.col("session"),
             "record_sequence": pl.col("sequence"),
@@ -200,13 +252,36 @@ def _sansay(_: Source) -> Preset:
     )
 
 
-def _seconds(column: str) -> pl.Expr:
-    """Whole seconds of a switch as milliseconds, as text."""
-    return (
-        pl.when(pl.col(column).str.contains(r"^-?\d+$"))
-        .then(pl.col(column) + "000")
-        .otherwise(pl.col(column))
-    )
+def _width(source: Source, default: int, allowed: Collection[int]) -> int:
+    """The option `columns`: how many of the known columns the site writes."""
+    width = source.options.get("columns", default)
+    if width not in allowed or isinstance(width, bool):
+        raise BillingError(
+            f"source {source.source}: {source.preset} has {_listed(allowed)} columns, not {width}"
+        )
+    return int(str(width))
+
+
+def _listed(numbers: Collection[int]) -> str:
+    if isinstance(numbers, range):
+        return f"{numbers[0]} to {numbers[-1]}"
+    return " or ".join(map(str, numbers))
+
+
+def _trunks(source: Source, columns: Collection[str]) -> dict[str, pl.Expr]:
+    """Options in_trunk and out_trunk: the columns in which a site has its trunks."""
+    chosen: dict[str, pl.Expr] = {}
+    for name in ("in_trunk", "out_trunk"):
+        column = source.options.get(name)
+        if column is None:
+            continue
+        if column not in columns:
+            raise BillingError(
+                f"source {source.source}: {name} names the column {column!r}",
+                hint=f"its columns are {', '.join(columns)}",
+            )
+        chosen[name] = pl.col(str(column))
+    return chosen
 
 
 def _channel(column: str) -> pl.Expr:
@@ -214,14 +289,10 @@ def _channel(column: str) -> pl.Expr:
     return pl.col(column).str.extract(r"^[^/]+/(.+)-[0-9a-fA-F]+$", 1)
 
 
-def _names(value: object) -> Sequence[str]:
-    return [str(item) for item in value] if isinstance(value, list) else []
-
-
-_PRESETS: Mapping[str, Callable[[Source], Preset]] = {
-    "canonical-csv": _canonical_csv,
-    "canonical-jsonl": _canonical_csv,
-    "freeswitch": _freeswitch,
-    "asterisk": _asterisk,
-    "sansay": _sansay,
+_PRESETS: Mapping[str, tuple[Callable[[Source], Preset], tuple[str, ...]]] = {
+    "canonical-csv": (_canonical_csv, ()),
+    "canonical-jsonl": (_canonical_jsonl, ()),
+    "freeswitch": (_freeswitch, ("columns", "extra_columns", "in_trunk", "out_trunk")),
+    "asterisk": (_asterisk, ("columns", "in_trunk", "out_trunk")),
+    "sansay": (_sansay, ()),
 }

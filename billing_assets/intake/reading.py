@@ -1,164 +1,378 @@
-"""From a file's bytes to text columns and numbered lines, refusing what is no such file.
+"""From a file's bytes to columns of text cells, refusing what is no such file.
 
-Lines that do not have the preset's columns are set aside one by one; they never stop the rest
-and are never cut or padded in silence.
+Lines that do not have the preset's columns are set aside one by one, with the line as it stood;
+they never stop the rest and are never cut or padded in silence. What the cells mean is not known
+here.
 """
 
 import csv
 import io
+import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import duckdb
 import polars as pl
+import pyarrow as pa
 
 from billing_assets.core.errors import InputError, Problem
 
-MAX_BYTES = 4 * 1024**3
+MAX_BYTES = 2 * 1024**3
 """A larger unpacked file is refused: it is a bomb or a mistake."""
 
 MAX_RATIO = 500
 """Unpacked to packed bytes; mediation files pack ten to thirty times."""
 
+MAX_SPAN = 20
+"""Lines that one record may span through line breaks in quoted fields."""
+
 _CHUNK = 16 * 1024 * 1024
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_LINE: dict[str, type[pl.DataType]] = {"row": pl.Int64, "payload": pl.String}
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Text columns of the well-formed lines, and the lines that are not.
+    """Text cells of the well-formed lines, and the lines that are not.
 
-    `columns` has the preset's columns as text and `row` (line of the file, from 1), `payload`
-    (the line as it stood); `ragged` has row, payload and `found` (number of columns).
+    `columns` has the named columns as text, and `row` (line of the file, from 1); `ragged` has
+    row, payload (the line as it stood) and `found` (number of columns; null: its quotes do not
+    match, or it is no object).
     """
 
     columns: pl.DataFrame
     ragged: pl.DataFrame
 
 
-def unpack(content: bytes, name: str) -> bytes:
-    """The text of a plain or gzip file.
+def unpack(content: bytes, name: str, encoding: str = "utf-8") -> bytes:
+    """The text of a plain, gzip or zstd file, as UTF-8 without a byte order mark.
 
     Raises `InputError` for an empty, torn, oversized, binary or wrongly encoded one.
     """
-    text = _gunzip(content, name) if content[:2] == b"\x1f\x8b" else content
+    text = content
+    if content.startswith(_GZIP):
+        text = _joined(_gunzip(content, name), len(content), name)
+    elif content.startswith(_ZSTD):
+        text = _joined(_unzstd(content, name), len(content), name)
+    if len(text) > MAX_BYTES:
+        raise _refused(name, f"is larger than {MAX_BYTES:,} bytes")
     if not text.strip():
         raise _refused(name, "is empty")
+    if text.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise _not_utf8(name, text, 0, "is UTF-16, not UTF-8")
+    if b"\0" in text:
+        raise _refused(name, "is binary, not text")
+    if text.isascii():
+        return text
+    if encoding != "utf-8":
+        return text.decode(encoding).encode()
     try:
         text.decode("utf-8")
     except UnicodeDecodeError as error:
-        row = text.count(b"\n", 0, error.start) + 1
-        value = text[error.start : error.start + 1].hex()
-        raise InputError(
-            f"{name} is refused",
-            [Problem("is not UTF-8; the file is in another encoding", name, row, "byte", value)],
-        ) from error
-    if b"\0" in text[:_CHUNK]:
-        raise _refused(name, "is binary, not text")
+        message = "is not UTF-8; a source that writes Latin-1 says so by its option encoding"
+        raise _not_utf8(name, text, error.start, message) from error
     return text.removeprefix(b"\xef\xbb\xbf")
 
 
-def _gunzip(content: bytes, name: str) -> bytes:
-    """Unpack one or several gzip members, within bounds."""
-    limit = min(MAX_BYTES, max(len(content), 1024) * MAX_RATIO)
-    parts: list[bytes] = []
-    size, rest = 0, content
+def _gunzip(content: bytes, name: str) -> Iterator[bytes]:
+    """The parts of one or several gzip members."""
+    rest = content
     try:
         while rest:
             member = zlib.decompressobj(wbits=31)
             while not member.eof:
                 part = member.decompress(rest, _CHUNK)
                 rest = member.unconsumed_tail
-                size += len(part)
-                if size > limit:
-                    raise _refused(name, f"unpacks to more than {limit:,} bytes")
-                parts.append(part)
                 if not part and not rest and not member.eof:
                     raise _refused(name, "is torn: the gzip stream ends too early")
-            rest = member.unused_data
+                yield part
+            # some writers fill their last block with zeros
+            rest = member.unused_data.lstrip(b"\0")
     except zlib.error as error:
         raise _refused(name, f"is torn: {error}") from error
-    return b"".join(parts)
+
+
+def _unzstd(content: bytes, name: str) -> Iterator[bytes]:
+    stream = pa.input_stream(pa.BufferReader(content), compression="zstd")
+    try:
+        while part := stream.read(_CHUNK):
+            yield part
+    except OSError as error:
+        raise _refused(name, "is torn: the zstd stream ends too early or is damaged") from error
+
+
+def _joined(parts: Iterator[bytes], packed: int, name: str) -> bytes:
+    """Unpacked parts, as long as they keep within bounds."""
+    limit = min(MAX_BYTES, max(packed, 1024) * MAX_RATIO)
+    kept: list[bytes] = []
+    size = 0
+    for part in parts:
+        size += len(part)
+        if size > limit:
+            raise _refused(name, f"unpacks to more than {limit:,} bytes")
+        kept.append(part)
+    return b"".join(kept)
 
 
 def _refused(name: str, message: str) -> InputError:
     return InputError(f"{name} is refused", [Problem(message, name)])
 
 
+def _not_utf8(name: str, text: bytes, at: int, message: str) -> InputError:
+    row = text.count(b"\n", 0, at) + 1
+    byte = text[at : at + 1].hex()
+    return InputError(f"{name} is refused", [Problem(message, name, row, "byte", byte)])
+
+
 def numbered_lines(text: bytes) -> pl.DataFrame:
-    """Every line that is not blank, with its number: columns row, payload."""
+    """Every line that is not blank, with its number from 1: columns row, payload."""
     return (
-        pl.DataFrame({"payload": [text.decode("utf-8")]})
-        .select(pl.col("payload").str.split("\n"))
-        .explode("payload")
+        pl.DataFrame({"payload": text.decode("utf-8").split("\n")}, schema={"payload": pl.String})
         .with_row_index("row", offset=1)
         .with_columns(pl.col("row").cast(pl.Int64), pl.col("payload").str.strip_chars_end("\r"))
         .filter(pl.col("payload").str.strip_chars() != "")
     )
 
 
-def read_separated(
-    lines: pl.DataFrame, names: Sequence[str], separator: str, *, at_least: bool = False
+def read_table(
+    text: bytes,
+    names: Sequence[str],
+    separator: str,
+    *,
+    first_row: int = 1,
+    quoted: bool = True,
+    at_least: bool = False,
 ) -> Lines:
-    """Split lines into text columns of the given names.
+    """Read separated text into columns of the given names, lines from `first_row` on.
 
-    A quoted field may hold separators. With `at_least`, further columns are allowed and left
-    out (formats that newer releases append to).
+    With `at_least`, further columns are allowed and left out (formats that newer releases
+    append to). Text of one shape is read in one go; only text with a line of another shape is
+    gone through line by line.
+    """
+    start = 0
+    for _ in range(first_row - 1):
+        start = text.find(b"\n", start) + 1
+    body = text[start:] if start else text
+    columns = _read_uniform(body, names, separator, quoted=quoted, at_least=at_least)
+    if columns is None:
+        lines = numbered_lines(body).with_columns(pl.col("row") + (first_row - 1))
+        read = read_separated(lines, names, separator, quoted=quoted, at_least=at_least)
+        return Lines(read.columns.drop("payload"), read.ragged)
+    if _may_need_trimming(body, separator):
+        columns = _trimmed(columns)
+    rows = pl.int_range(first_row, first_row + columns.height, dtype=pl.Int64, eager=True)
+    return Lines(columns.with_columns(rows.alias("row")), _no_ragged())
+
+
+def _read_uniform(
+    body: bytes, names: Sequence[str], separator: str, *, quoted: bool, at_least: bool
+) -> pl.DataFrame | None:
+    """All lines as columns, if each has the same and the right number of them; else None.
+
+    The reader refuses a line with too many columns but fills up one with too few. So the
+    separators are counted: as no line has too many, a right total means that none has too few.
+    """
+    if not body.strip():
+        return pl.DataFrame(schema=dict.fromkeys(names, pl.String))
+    mark = separator.encode()
+    quotes = quoted and b'"' in body
+    width = len(names)
+    if at_least and not quotes:
+        width = max(width, body[: body.find(b"\n") + 1 or None].count(mark) + 1)
+    wide = [*names, *(f"further_{n}" for n in range(width - len(names)))]
+    lines = body.count(b"\n") + (not body.endswith(b"\n"))
+    separators = body.count(mark)
+    if separators < (width - 1) * lines:
+        return None
+    try:
+        columns = pl.read_csv(
+            body,
+            has_header=False,
+            separator=separator,
+            quote_char='"' if quotes else None,
+            schema=pl.Schema(dict.fromkeys(wide, pl.String)),
+        )
+    except (pl.exceptions.ComputeError, pl.exceptions.SchemaError):
+        return None
+    if quotes:
+        inside = columns.select(pl.all().str.count_matches(separator, literal=True).sum())
+        separators -= sum(inside.row(0))
+    if columns.height != lines or separators != (width - 1) * lines:
+        return None
+    return columns.select(names)
+
+
+def read_separated(
+    lines: pl.DataFrame,
+    names: Sequence[str],
+    separator: str,
+    *,
+    quoted: bool = True,
+    at_least: bool = False,
+) -> Lines:
+    """Split numbered lines into text columns of the given names, and `payload`.
+
+    A quoted field may hold separators, quotes written twice, and line breaks.
     """
     width = len(names)
-    found = pl.col("payload").str.count_matches(separator, literal=True).cast(pl.Int64) + 1
+    shape = _Shape(width, separator, at_least)
+    unreadable = pl.DataFrame(schema=_LINE)
+    bare = pl.col("payload")
+    if quoted:
+        lines, unreadable = _mend_quotes(lines, shape)
+        bare = bare.str.replace_all(r'"[^"]*"', "")
+    found = bare.str.count_matches(separator, literal=True).cast(pl.Int64) + 1
     counted = lines.with_columns(found.alias("found"))
     fits = pl.col("found") >= width if at_least else pl.col("found") == width
-    quoted = pl.col("payload").str.contains('"', literal=True)
-    unclear = counted.filter(quoted & ~fits)
-    exact = {row: _csv_width(payload, separator) for row, payload, _ in unclear.iter_rows()}
-    if exact:
-        counted = counted.with_columns(
-            pl.col("row").replace_strict(exact, default=pl.col("found")).alias("found")
-        )
-    good, ragged = counted.filter(fits), counted.filter(~fits)
+    good = counted.filter(fits)
+    unreadable = unreadable.with_columns(pl.lit(None, pl.Int64).alias("found"))
+    ragged = pl.concat([counted.filter(~fits), unreadable]).sort("row")
     if good.is_empty():
-        return Lines(
-            pl.DataFrame(schema=pl.Schema({**dict.fromkeys(names, pl.String), **_LINE})), ragged
-        )
-    body = "\n".join(good["payload"].to_list()).encode()
+        return Lines(pl.DataFrame(schema={**dict.fromkeys(names, pl.String), **_LINE}), ragged)
+    widest = good["found"].to_list()
+    further = [f"further_{n}" for n in range(max(widest) - width)]
     columns = pl.read_csv(
-        io.BytesIO(body),
+        "\n".join(good["payload"].to_list()).encode(),
         has_header=False,
         separator=separator,
-        infer_schema=False,
-        truncate_ragged_lines=True,
+        quote_char='"' if quoted else None,
+        schema=pl.Schema(dict.fromkeys([*names, *further], pl.String)),
+    ).select(names)
+    return Lines(_trimmed(columns).hstack(good.select("row", "payload")), ragged)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What a line must look like: its columns, and quotes only around whole fields."""
+
+    width: int
+    separator: str
+    at_least: bool
+
+    @property
+    def pattern(self) -> str:
+        """A regular expression of lines whose quotes stand around whole fields, or nowhere."""
+        mark = re.escape(self.separator)
+        return rf'^(?:(?:"(?:[^"]|"")*"|[^"{mark}]*)(?:{mark}|$))*$'
+
+    def is_of(self, cells: int) -> bool:
+        """Whether a number of columns is right."""
+        return cells >= self.width if self.at_least else cells == self.width
+
+    def fits(self, payload: str) -> bool:
+        """Whether a record is well formed."""
+        return bool(re.match(self.pattern, payload)) and self.is_of(
+            re.sub(r'"[^"]*"', "", payload).count(self.separator) + 1
+        )
+
+    def requoted(self, payload: str) -> str | None:
+        """A line of quoted fields whose inner quotes were not doubled, as it should be.
+
+        Such a line begins and ends with a quote and changes fields only at quote, separator,
+        quote; with the right number of fields there is one way to read it.
+        """
+        if len(payload) < 2 or payload[0] != '"' or payload[-1] != '"':
+            return None
+        edge = f'"{self.separator}"'
+        cells = payload[1:-1].split(edge)
+        if not self.is_of(len(cells)):
+            return None
+        return f'"{edge.join(cell.replace(chr(34), chr(34) * 2) for cell in cells)}"'
+
+
+def _mend_quotes(lines: pl.DataFrame, shape: _Shape) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Lines with well-formed quotes, and those that cannot be read.
+
+    Only lines whose quotes are odd are looked at: a line of quoted fields with bare quotes in
+    them is written anew, and lines over which one quoted field runs become one.
+    """
+    broken = lines.filter(
+        pl.col("payload").str.contains('"', literal=True)
+        & ~pl.col("payload").str.contains(shape.pattern)
     )
-    columns = columns.select(columns.columns[:width])
-    columns.columns = list(names)
-    if columns.height != good.height:
-        # a quote left open swallows lines: then each line is read alone
-        return _read_alone(good, ragged, names, separator)
-    return Lines(columns.hstack(good.select("row", "payload")), ragged)
+    if broken.is_empty():
+        return lines, broken
+    row_of = dict(lines.iter_rows())
+    anew: dict[int, str] = {}
+    swallowed: set[int] = set()
+    candidates = broken["row"].to_list()
+    for at, row in enumerate(candidates):
+        if row in swallowed:
+            continue
+        written = shape.requoted(row_of[row])
+        for end in candidates[at + 1 :] if written is None else ():
+            if end - row >= MAX_SPAN:
+                break
+            span = [n for n in range(row, end + 1) if n in row_of]
+            whole = "\n".join(row_of[n] for n in span)
+            if shape.fits(whole):
+                written = whole
+                swallowed.update(span[1:])
+                break
+        if written is not None:
+            anew[row] = written
+    taken = {*anew, *swallowed}
+    mended = pl.DataFrame(list(anew.items()), schema=pl.Schema(_LINE), orient="row")
+    readable = pl.concat(
+        [lines.filter(~pl.col("row").is_in(candidates) & ~pl.col("row").is_in(swallowed)), mended]
+    ).sort("row")
+    return readable, broken.filter(~pl.col("row").is_in(taken))
 
 
-_LINE: dict[str, type[pl.DataType]] = {"row": pl.Int64, "payload": pl.String}
+def read_objects(text: bytes, names: Sequence[str]) -> Lines:
+    """Read JSON lines: an object a line, its values as text; other lines are set aside.
 
-
-def _csv_width(payload: str, separator: str) -> int:
-    return len(next(csv.reader([payload], delimiter=separator), []))
-
-
-def _read_alone(
-    good: pl.DataFrame, ragged: pl.DataFrame, names: Sequence[str], separator: str
-) -> Lines:
-    """Read lines one by one: only for a file in which some quote is left open."""
-    rows: list[list[str | None]] = []
-    wrong: list[tuple[int, str, int]] = []
-    for row, payload, found in good.iter_rows():
-        cells = next(csv.reader([payload], delimiter=separator), [])
-        if payload.count('"') % 2 or len(cells) < len(names):
-            wrong.append((row, payload, found))
-        else:
-            rows.append([*(cell or None for cell in cells[: len(names)]), str(row), payload])
-    schema = {**dict.fromkeys(names, pl.String), "row": pl.String, "payload": pl.String}
-    columns = pl.DataFrame(rows, schema=schema, orient="row").with_columns(
-        pl.col("row").cast(pl.Int64)
-    )
+    So is an object with a name that is none of `names`: its value would be lost.
+    """
+    lines = numbered_lines(text)
+    # a key that is not known, or a line that is no object, is seen before anything is read
+    with duckdb.connect() as connection:
+        connection.register("lines", lines.to_arrow())
+        fits = connection.execute(
+            """
+            select
+                case
+                    when not json_valid(payload) then false
+                    when json_type(payload) <> 'OBJECT' then false
+                    else
+                        list_has_all($names, json_keys(payload))
+                        and len(list_distinct(json_keys(payload))) = len(json_keys(payload))
+                end as fits
+            from lines
+            """,
+            {"names": list(names)},
+        ).pl()["fits"]
+    good, wrong = lines.filter(fits), lines.filter(~fits)
+    schema = dict.fromkeys(names, pl.String)
+    columns = pl.DataFrame(schema=schema)
+    if good.height:
+        body = "\n".join(good["payload"].to_list()).encode()
+        columns = pl.read_ndjson(io.BytesIO(body), schema=schema)
     return Lines(
-        columns, pl.concat([ragged, pl.DataFrame(wrong, schema=ragged.schema, orient="row")])
+        _trimmed(columns).hstack(good.select("row")),
+        wrong.with_columns(pl.lit(None, pl.Int64).alias("found")),
+    )
+
+
+def cells_of(line: str, separator: str = ",") -> list[str]:
+    """The cells of one line, trimmed: a header."""
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=separator), [])]
+
+
+def _no_ragged() -> pl.DataFrame:
+    return pl.DataFrame(schema={**_LINE, "found": pl.Int64})
+
+
+def _may_need_trimming(body: bytes, separator: str) -> bool:
+    """Whether some cell may have blanks at its ends, or be quoted and empty."""
+    mark = separator.encode()
+    signs = (b" " + mark, mark + b" ", b" \n", b"\n ", b" \r", b"\t", b'"')
+    return body.startswith(b" ") or body.endswith(b" ") or any(sign in body for sign in signs)
+
+
+def _trimmed(columns: pl.DataFrame) -> pl.DataFrame:
+    """Cells without blanks at their ends; empty ones are null."""
+    return columns.with_columns(pl.all().str.strip_chars()).with_columns(
+        pl.when(pl.col(name) != "").then(name) for name in columns.columns
     )

@@ -1,5 +1,12 @@
-"""Stamps to UTC. Local stamps are of the source's zone; an hour that a zone repeats is read as
-its first pass, an hour that it skips is no time."""
+"""Stamps to UTC, through the zone of their source and over its clock changes.
+
+A stamp with `Z` or an offset is of its own zone, any other of the source's. A local time that a
+zone skips is no time. One that it repeats is read as its first pass, unless the record's
+duration, or the order of its stamps, proves the second.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -7,6 +14,12 @@ from billing_assets.lake.tables import UTC_TIME
 
 ISO = "iso"
 """Format name of ISO 8601 stamps: `T` or blank, fraction, `Z` or offset or none (local)."""
+
+_NAIVE = pl.Datetime("us")
+_SECONDS = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d$"
+_MILLIS_UTC = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
+_TOLERANCE_MS = 2_000
+"""Stamps of whole seconds and a duration may differ by this and still agree."""
 
 
 def to_utc(text: pl.Expr, zone: str, form: str = ISO) -> pl.Expr:
@@ -36,3 +49,125 @@ def _local(naive: pl.Expr, zone: str) -> pl.Expr:
     return naive.dt.replace_time_zone(
         zone, ambiguous="earliest", non_existent="null"
     ).dt.convert_time_zone("UTC")
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """A column of stamps in UTC: each at the first pass of its local time, and at the second.
+
+    `second` is None where the two are nowhere different.
+    """
+
+    first: pl.Series
+    second: pl.Series | None = None
+
+
+def read_stamps(text: pl.Series, zone: str, form: str = ISO) -> Stamps:
+    """Read one column of trimmed text; null where there is no stamp or it is impossible."""
+    if text.null_count() == len(text):
+        return Stamps(pl.Series(text.name, [None] * len(text), dtype=UTC_TIME))
+    if form != ISO:
+        return _of_zone(text.str.to_datetime(form, strict=False, time_unit="us"), zone)
+    # files write one shape in all rows: two shapes have a way that is several times faster
+    if text.str.contains(_MILLIS_UTC).all():
+        whole = text.str.head(19).str.to_datetime(
+            "%Y-%m-%dT%H:%M:%S", strict=False, time_unit="us", cache=False
+        )
+        micros = text.str.slice(20, 3).cast(pl.Int64) * 1000
+        return Stamps((whole.cast(pl.Int64) + micros).cast(_NAIVE).dt.replace_time_zone("UTC"))
+    if text.str.contains(_SECONDS).all():
+        mark = "T" if (text.drop_nulls()[0])[10] == "T" else " "
+        if (text.str.slice(10, 1) == mark).all():
+            naive = text.str.to_datetime(
+                f"%Y-%m-%d{mark}%H:%M:%S", strict=False, time_unit="us", cache=False
+            )
+            return _of_zone(naive, zone)
+    frame = text.to_frame("text")
+    first = frame.select(to_utc(pl.col("text"), zone)).to_series()
+    if zone == "UTC":
+        return Stamps(first)
+    # only stamps without Z or offset have a second pass
+    local = frame.select(
+        pl.when(~pl.col("text").str.contains(r"(?:Z|[+-]\d\d:?\d\d)$")).then(
+            pl.col("text")
+            .str.replace(" ", "T", literal=True)
+            .str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="us")
+        )
+    ).to_series()
+    second = _of_zone(local, zone).second
+    return Stamps(first, None if second is None else pl.select(pl.coalesce(second, first))[:, 0])
+
+
+def shifted(stamps: Stamps, minutes: pl.Series) -> Stamps:
+    """Stamps later by a number of minutes (Int64) of each row."""
+    moved = pl.DataFrame({"at": stamps.first, "by": minutes}).select(
+        pl.col("at") + pl.duration(minutes="by")
+    )
+    return Stamps(moved.to_series())
+
+
+def _of_zone(naive: pl.Series, zone: str) -> Stamps:
+    if zone == "UTC":
+        return Stamps(naive.dt.replace_time_zone("UTC"))
+    first, second = (
+        naive.dt.replace_time_zone(
+            zone, ambiguous=which, non_existent="null"
+        ).dt.convert_time_zone("UTC")
+        for which in ("earliest", "latest")
+    )
+    return Stamps(first, None if (first == second).all() else second)
+
+
+def settle(
+    setup: Stamps, answer: Stamps, end: Stamps, duration_ms: pl.Series
+) -> Mapping[str, pl.Series]:
+    """Choose the pass of each stamp: columns setup_time, answer_time and end_time in UTC.
+
+    Of the four ways to read answer and end, the first that agrees with the reported duration
+    counts; without a duration, the first in which the end is not before the answer. The setup
+    is at its second pass where that is still not after the answer.
+    """
+    stamps = {"setup": setup, "answer": answer, "end": end}
+    if all(one.second is None for one in stamps.values()):
+        return {f"{name}_time": one.first for name, one in stamps.items()}
+    frame = pl.DataFrame(
+        {
+            **{f"{name}_1": one.first for name, one in stamps.items()},
+            **{
+                f"{name}_2": one.first if one.second is None else one.second
+                for name, one in stamps.items()
+            },
+            "duration": duration_ms,
+        }
+    )
+
+    def agrees(begin: str, finish: str) -> pl.Expr:
+        elapsed = (pl.col(finish) - pl.col(begin)).dt.total_milliseconds()
+        return (
+            pl.when(pl.col("duration").is_null())
+            .then(elapsed >= 0)
+            .otherwise((elapsed - pl.col("duration")).abs() <= _TOLERANCE_MS)
+            .fill_null(False)
+        )
+
+    ways = [(a, e) for a in ("answer_1", "answer_2") for e in ("end_1", "end_2")]
+    begin, finish = pl.col("answer_1"), pl.col("end_1")
+    for one, other in reversed(ways):
+        begin = pl.when(agrees(one, other)).then(one).otherwise(begin)
+        finish = pl.when(agrees(one, other)).then(other).otherwise(finish)
+    unanswered = pl.col("answer_1").is_null()
+    settled = frame.with_columns(
+        begin.alias("answer_time"),
+        pl.when(unanswered & (pl.col("end_1") < pl.col("setup_1")))
+        .then("end_2")
+        .otherwise(finish)
+        .alias("end_time"),
+    ).with_columns(
+        pl.when(
+            pl.col("answer_time").is_not_null() & (pl.col("setup_2") <= pl.col("answer_time"))
+        )
+        .then("setup_2")
+        .otherwise("setup_1")
+        .alias("setup_time")
+    )
+    return {name: settled[name] for name in ("setup_time", "answer_time", "end_time")}
