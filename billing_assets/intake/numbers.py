@@ -98,7 +98,9 @@ def read_numbers(number: pl.Series, trunk: pl.Series, source: Source) -> pl.Data
     hard = (
         marked.filter(~pl.col("plain"))
         .with_columns(e164(pl.col("text"), pl.col("trunk"), source).alias("text"))
-        .with_columns(as_integer(pl.col("text")).alias("number"), kind_of(pl.col("text")).alias("kind"))
+        .with_columns(
+            as_integer(pl.col("text")).alias("number"), kind_of(pl.col("text")).alias("kind")
+        )
         .select(
             "text",
             "number",

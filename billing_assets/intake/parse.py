@@ -123,6 +123,7 @@ def _read(text: bytes, name: str, source: Source, preset: Preset) -> Lines:
             text,
             preset.columns,
             preset.separator,
+            wanted=preset.used,
             quoted=preset.quoted,
             at_least=preset.at_least,
         )
@@ -196,7 +197,7 @@ def _canonical(columns: pl.DataFrame, preset: Preset) -> pl.DataFrame:
         mapping: Mapping[str, pl.Expr] = {name: pl.col(name) for name in columns.columns}
     else:
         mapping = preset.canonical
-    west = pl.col(preset.minutes_west) if preset.minutes_west else nothing
+    west = pl.col(preset.minutes_west).fill_null("") if preset.minutes_west else nothing
     foreign = nothing
     if preset.foreign is not None:
         foreign = pl.when(preset.foreign).then(pl.col("type").fill_null(""))
@@ -219,7 +220,7 @@ def _normalised(
     reported = _milliseconds(text["duration_ms"], preset)
     stamps = _stamps(text, source, preset)
     if preset.minutes_west is None:
-        times = settle(*(stamps[name] for name in _STAMPS), reported)
+        times = settle(stamps["setup_time"], stamps["answer_time"], stamps["end_time"], reported)
     else:
         times = {name: stamps[name].first for name in _STAMPS}
     a = read_numbers(text["a_number"], trunks["in_trunk"], source)
@@ -332,6 +333,7 @@ def _rules() -> list[tuple[pl.Expr, str, str]]:
         (pl.col("_record_type").is_not_null(), "UNKNOWN_RECORD_TYPE", "record_type"),
         (service.is_null(), "MISSING_FIELD", "service"),
         (~service.is_in([s.value for s in Service]), "UNKNOWN_SERVICE", "service"),
+        (pl.col("_minutes_west") == "", "MISSING_FIELD", "minutes_west"),
         no_digits("minutes_west", r"^[+-]?\d{1,4}$"),
         *(
             (pl.col(f"_{name}").is_not_null() & pl.col(name).is_null(), "BAD_TIME", name)
@@ -349,15 +351,20 @@ def _rules() -> list[tuple[pl.Expr, str, str]]:
             "in_trunk",
         ),
         no_digits("duration_ms", r"^-?\d{1,18}(?:\.\d{1,9})?$"),
-        (pl.col("_reported").is_null() & pl.col("_duration_ms").is_not_null(), "BAD_NUMBER",
-         "duration_ms"),
+        (
+            pl.col("_reported").is_null() & pl.col("_duration_ms").is_not_null(),
+            "BAD_NUMBER",
+            "duration_ms",
+        ),
         (pl.col("_duration_ms").str.starts_with("-"), "NEGATIVE_DURATION", "duration_ms"),
         (pl.col("end_time") < pl.col("answer_time"), "NEGATIVE_DURATION", "end_time"),
         (pl.col("end_time") < pl.col("setup_time"), "NEGATIVE_DURATION", "end_time"),
         (pl.col("_reported") > _LONGEST_MS, "OUT_OF_RANGE", "duration_ms"),
         (pl.col("duration_ms") > _LONGEST_MS, "OUT_OF_RANGE", "end_time"),
         (
-            voice & pl.col("answered") & pl.col("_reported").is_null()
+            voice
+            & pl.col("answered")
+            & pl.col("_reported").is_null()
             & pl.col("_end_time").is_null(),
             "MISSING_FIELD",
             "duration_ms",
@@ -369,11 +376,17 @@ def _rules() -> list[tuple[pl.Expr, str, str]]:
         ),
         (b_wanted & pl.col("_b_number").is_null(), "MISSING_FIELD", "b_number"),
         (b_wanted & ~number.fill_null(False), "BAD_NUMBER", "b_number"),
-        ((service == Service.EVENT.value) & pl.col("event_type").is_null(), "MISSING_FIELD",
-         "event_type"),
+        (
+            (service == Service.EVENT.value) & pl.col("event_type").is_null(),
+            "MISSING_FIELD",
+            "event_type",
+        ),
         *(no_digits(name) for name in _WHOLE),
-        ((service == Service.DATA.value) & pl.col("quantity").is_null(), "MISSING_FIELD",
-         "quantity"),
+        (
+            (service == Service.DATA.value) & pl.col("quantity").is_null(),
+            "MISSING_FIELD",
+            "quantity",
+        ),
         *((pl.col(name) < 0, "OUT_OF_RANGE", name) for name in ("quantity", "record_sequence")),
         (~pl.col("routing_number").is_between(1, 10**15 - 1), "OUT_OF_RANGE", "routing_number"),
         (~pl.col("serving_network").is_between(1, 999_999), "OUT_OF_RANGE", "serving_network"),
@@ -397,9 +410,7 @@ def _broken(records: pl.DataFrame) -> pl.Series:
     ).to_series()
 
 
-_REFUSED = pl.Schema(
-    {"row": pl.Int64, "reason": pl.String, "field": pl.String, "value": pl.String}
-)
+_REFUSED = pl.Schema({"row": pl.Int64, "reason": pl.String, "field": pl.String, "value": pl.String})
 
 
 def _refusal() -> list[pl.Expr]:
@@ -490,6 +501,5 @@ def _joined(frames: list[pl.DataFrame], schema: pl.Schema) -> pl.DataFrame:
     if not frames:
         return pl.DataFrame(schema=schema)
     return pl.concat(
-        frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
-        for frame in frames
+        frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items()) for frame in frames
     )

@@ -71,12 +71,13 @@ ASTERISK = (
     "billsec",
     "disposition",
     "amaflags",
-    "uniqueid",
-    "userfield",
-    "peeraccount",
-    "linkedid",
-    "sequence",
 )
+
+_ASTERISK_OLD = ("uniqueid", "userfield")
+"""Columns of the settings loguniqueid and loguserfield."""
+
+_ASTERISK_NEW = ("peeraccount", "linkedid", "sequence")
+"""Columns of the setting newcdrcolumns."""
 
 _SANSAY_USED = {
     1: "sequence",
@@ -121,6 +122,13 @@ class Preset:
     quoted: bool = True
     at_least: bool = False
     objects: bool = False
+
+    @property
+    def used(self) -> set[str]:
+        """The file's columns that something is made from."""
+        made = [*self.canonical.values(), self.foreign, self.passed_over]
+        names = {name for one in made if one is not None for name in one.meta.root_names()}
+        return names | ({self.minutes_west} if self.minutes_west else set())
 
 
 def preset_of(source: Source) -> Preset:
@@ -170,7 +178,7 @@ def _freeswitch(source: Source) -> Preset:
     extra = source.options.get("extra_columns", [])
     if not isinstance(extra, list):
         raise BillingError(f"source {source.source}: extra_columns is not a list of names")
-    columns = (*FREESWITCH[: _width(source, 15, (13, 15))], *extra)
+    columns = (*FREESWITCH[: _freeswitch_width(source)], *extra)
     return Preset(
         columns=columns,
         seconds=True,
@@ -191,12 +199,13 @@ def _freeswitch(source: Source) -> Preset:
 
 
 def _asterisk(source: Source) -> Preset:
-    """cdr_csv with 16 to 21 columns by its settings: chosen by option, for counting cannot tell.
+    """cdr_csv with 16 to 21 columns, by the switch's own settings.
 
-    Whole seconds, so `billsec` is the duration that counts. The trunk is the peer in the
-    channel's name.
+    The option `columns` says how many; 17 and 20 have the unique id, unless `loguniqueid` is
+    false: then the user field. Whole seconds, so `billsec` is the duration that counts. The
+    trunk is the peer in the channel's name.
     """
-    columns = ASTERISK[: _width(source, 18, range(16, len(ASTERISK) + 1))]
+    columns = _asterisk_columns(source)
     answered = pl.col("disposition") == "ANSWERED"
     return Preset(
         columns=columns,
@@ -217,6 +226,19 @@ def _asterisk(source: Source) -> Preset:
             **({"record_sequence": pl.col("sequence")} if "sequence" in columns else {}),
         },
     )
+
+
+def _asterisk_columns(source: Source) -> tuple[str, ...]:
+    """The columns of cdr_csv: its first 16, and those that the switch's settings add."""
+    width = source.options.get("columns", 18)
+    if width not in range(16, 22) or isinstance(width, bool):
+        raise BillingError(f"source {source.source}: asterisk has 16 to 21 columns, not {width}")
+    further = int(str(width)) - 16
+    new = _ASTERISK_NEW if further >= len(_ASTERISK_NEW) else ()
+    old = _ASTERISK_OLD[: further - len(new)]
+    if len(old) == 1 and source.options.get("loguniqueid") is False:
+        old = _ASTERISK_OLD[1:]
+    return (*ASTERISK, *old, *new)
 
 
 def _sansay(_: Source) -> Preset:
@@ -252,20 +274,12 @@ def _sansay(_: Source) -> Preset:
     )
 
 
-def _width(source: Source, default: int, allowed: Collection[int]) -> int:
-    """The option `columns`: how many of the known columns the site writes."""
-    width = source.options.get("columns", default)
-    if width not in allowed or isinstance(width, bool):
-        raise BillingError(
-            f"source {source.source}: {source.preset} has {_listed(allowed)} columns, not {width}"
-        )
+def _freeswitch_width(source: Source) -> int:
+    """The option `columns`: 15 of the template `example`, or 13 of `sql`."""
+    width = source.options.get("columns", 15)
+    if width not in (13, 15):
+        raise BillingError(f"source {source.source}: freeswitch has 13 or 15 columns, not {width}")
     return int(str(width))
-
-
-def _listed(numbers: Collection[int]) -> str:
-    if isinstance(numbers, range):
-        return f"{numbers[0]} to {numbers[-1]}"
-    return " or ".join(map(str, numbers))
 
 
 def _trunks(source: Source, columns: Collection[str]) -> dict[str, pl.Expr]:
@@ -293,6 +307,6 @@ _PRESETS: Mapping[str, tuple[Callable[[Source], Preset], tuple[str, ...]]] = {
     "canonical-csv": (_canonical_csv, ()),
     "canonical-jsonl": (_canonical_jsonl, ()),
     "freeswitch": (_freeswitch, ("columns", "extra_columns", "in_trunk", "out_trunk")),
-    "asterisk": (_asterisk, ("columns", "in_trunk", "out_trunk")),
+    "asterisk": (_asterisk, ("columns", "loguniqueid", "in_trunk", "out_trunk")),
     "sansay": (_sansay, ()),
 }

@@ -9,7 +9,7 @@ import csv
 import io
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -57,7 +57,7 @@ def unpack(content: bytes, name: str, encoding: str = "utf-8") -> bytes:
         text = _joined(_unzstd(content, name), len(content), name)
     if len(text) > MAX_BYTES:
         raise _refused(name, f"is larger than {MAX_BYTES:,} bytes")
-    if not text.strip():
+    if not text or text.isspace():
         raise _refused(name, "is empty")
     if text.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise _not_utf8(name, text, 0, "is UTF-16, not UTF-8")
@@ -140,15 +140,16 @@ def read_table(
     names: Sequence[str],
     separator: str,
     *,
+    wanted: Collection[str] | None = None,
     first_row: int = 1,
     quoted: bool = True,
     at_least: bool = False,
 ) -> Lines:
     """Read separated text into columns of the given names, lines from `first_row` on.
 
-    With `at_least`, further columns are allowed and left out (formats that newer releases
-    append to). Text of one shape is read in one go; only text with a line of another shape is
-    gone through line by line.
+    Only the `wanted` columns are returned, where that is given. With `at_least`, further columns
+    are allowed and left out (formats that newer releases append to). Text of one shape is read
+    in one go; only text with a line of another shape is gone through line by line.
     """
     start = 0
     for _ in range(first_row - 1):
@@ -159,7 +160,9 @@ def read_table(
         lines = numbered_lines(body).with_columns(pl.col("row") + (first_row - 1))
         read = read_separated(lines, names, separator, quoted=quoted, at_least=at_least)
         return Lines(read.columns.drop("payload"), read.ragged)
-    if _may_need_trimming(body, separator):
+    if wanted is not None:
+        columns = columns.select(name for name in names if name in wanted)
+    if any(sign in body for sign in (b" ", b"\t", b'"')):
         columns = _trimmed(columns)
     rows = pl.int_range(first_row, first_row + columns.height, dtype=pl.Int64, eager=True)
     return Lines(columns.with_columns(rows.alias("row")), _no_ragged())
@@ -173,7 +176,7 @@ def _read_uniform(
     The reader refuses a line with too many columns but fills up one with too few. So the
     separators are counted: as no line has too many, a right total means that none has too few.
     """
-    if not body.strip():
+    if not body or body.isspace():
         return pl.DataFrame(schema=dict.fromkeys(names, pl.String))
     mark = separator.encode()
     quotes = quoted and b'"' in body
@@ -238,6 +241,7 @@ def read_separated(
         separator=separator,
         quote_char='"' if quoted else None,
         schema=pl.Schema(dict.fromkeys([*names, *further], pl.String)),
+        missing_columns="insert",
     ).select(names)
     return Lines(_trimmed(columns).hstack(good.select("row", "payload")), ragged)
 
@@ -362,13 +366,6 @@ def cells_of(line: str, separator: str = ",") -> list[str]:
 
 def _no_ragged() -> pl.DataFrame:
     return pl.DataFrame(schema={**_LINE, "found": pl.Int64})
-
-
-def _may_need_trimming(body: bytes, separator: str) -> bool:
-    """Whether some cell may have blanks at its ends, or be quoted and empty."""
-    mark = separator.encode()
-    signs = (b" " + mark, mark + b" ", b" \n", b"\n ", b" \r", b"\t", b'"')
-    return body.startswith(b" ") or body.endswith(b" ") or any(sign in body for sign in signs)
 
 
 def _trimmed(columns: pl.DataFrame) -> pl.DataFrame:

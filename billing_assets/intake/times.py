@@ -110,9 +110,9 @@ def _of_zone(naive: pl.Series, zone: str) -> Stamps:
     if zone == "UTC":
         return Stamps(naive.dt.replace_time_zone("UTC"))
     first, second = (
-        naive.dt.replace_time_zone(
-            zone, ambiguous=which, non_existent="null"
-        ).dt.convert_time_zone("UTC")
+        naive.dt.replace_time_zone(zone, ambiguous=which, non_existent="null").dt.convert_time_zone(
+            "UTC"
+        )
         for which in ("earliest", "latest")
     )
     return Stamps(first, None if (first == second).all() else second)
@@ -163,9 +163,7 @@ def settle(
         .otherwise(finish)
         .alias("end_time"),
     ).with_columns(
-        pl.when(
-            pl.col("answer_time").is_not_null() & (pl.col("setup_2") <= pl.col("answer_time"))
-        )
+        pl.when(pl.col("answer_time").is_not_null() & (pl.col("setup_2") <= pl.col("answer_time")))
         .then("setup_2")
         .otherwise("setup_1")
         .alias("setup_time")
