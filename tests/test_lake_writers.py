@@ -129,6 +129,7 @@ def test_a_conflict_names_the_slice_and_says_that_it_is_safe_to_run_again(lake: 
     rows = legs(MARCH[0]).lazy().map_batches(and_another_writer, schema=LEG.schema)
     with pytest.raises(SliceConflict, match=r"replaced leg day=2026-03-01 .*\(.*run it again\)"):
         lake.replace_slice(LEG, rows, FIRST)
+    assert len(list(Path(lake.uri).rglob("*.parquet"))) == 1
 
 
 def test_a_writer_killed_at_any_moment_leaves_the_table_at_a_whole_version(

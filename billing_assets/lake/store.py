@@ -2,8 +2,8 @@
 
 A slice is some values of a table's partition columns. Replacing one writes Parquet files with
 Polars' streaming sink into the table's folder, then commits them and the removal of the slice's
-former files in one metadata transaction. Files of a failed or killed write are invisible and go
-with the next vacuum.
+former files in one metadata transaction. A refused write takes its files back; what it and a
+killed one leave behind is invisible and goes with the next vacuum.
 """
 
 import random
@@ -21,7 +21,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 
 from billing_assets.core.errors import BillingError, NotFound, SliceConflict
-from billing_assets.lake.files import write_files
+from billing_assets.lake.files import remove_files, write_files
 from billing_assets.lake.schemas import conform
 from billing_assets.lake.slices import Slice, partition_filters, slice_text
 from billing_assets.lake.tables import Table
@@ -86,7 +86,11 @@ class Lake:
             rows = rows.sort(table.order or table.partition_by, nulls_last=True)
         before = _files(self._created(table), table, part)
         added = write_files(self._location(table), table, rows, part, self._options)
-        return self._commit(table, part, before, added)
+        try:
+            return self._commit(table, part, before, added)
+        except SliceConflict:
+            remove_files(self._location(table), (action.path for action in added), self._options)
+            raise
 
     def exists(self, table: Table) -> bool:
         """Whether a table was ever written."""
