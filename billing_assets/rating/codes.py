@@ -7,6 +7,7 @@ block of the next level where longer codes begin. No search, no join, no string.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -36,8 +37,15 @@ class CodeIndex:
 
     def ids_of(self, codes: np.ndarray) -> np.ndarray:
         """Ids of codes that the index knows."""
-        order = np.argsort(self.codes, kind="stable")
-        return order[np.searchsorted(self.codes, codes, sorter=order)]
+        return self._order[np.searchsorted(self._ascending, codes)]
+
+    @cached_property
+    def _order(self) -> np.ndarray:
+        return np.argsort(self.codes, kind="stable")
+
+    @cached_property
+    def _ascending(self) -> np.ndarray:
+        return self.codes[self._order]
 
     def lookup(self, number: pl.Expr, length: pl.Expr) -> pl.Expr:
         """Code id (Int32) of a column of numbers (Int64) with their lengths (digits).

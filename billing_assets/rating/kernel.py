@@ -121,13 +121,18 @@ class Kernel:
         frame = frame.with_columns(_gather(side.rows, pl.col("_cell")).alias("_row"))
         frame = frame.with_columns(self._code().alias("_code"))
         frame = frame.with_columns(self._class_of_caller().alias("_class"))
-        sets = np.array([row.rate_set for row in plan.rows], np.int64)
-        width = plan.rate_sets.shape[1]
-        at = (_gather(sets, pl.col("_row")) + pl.col("_class")) * width + pl.col("_code")
-        known = pl.col("_row") > NO_AGREEMENT
+        row = pl.col("_row")
+        place = self._of_row("deck") * plan.decks.shape[1] + pl.col("_code")
+        node = _gather(plan.decks.ravel(), pl.when(row > NO_AGREEMENT).then(place))
+        start = self._of_row("rate_set") + pl.col("_class") * self._of_row("stride")
         return frame.with_columns(
-            _gather(plan.rate_sets.ravel(), pl.when(known).then(at)).alias("_rate")
+            _gather(plan.rate_sets, start + node.cast(pl.Int64)).alias("_rate")
         )
+
+    def _of_row(self, name: str) -> pl.Expr:
+        """A whole-number field of each leg's plan row."""
+        values = np.array([getattr(row, name) for row in self.plan.rows], np.int64)
+        return _gather(values, pl.col("_row"))
 
     def _cell(self, at: pl.Expr) -> pl.Expr:
         """Place of a record in the leg's table of rows at an instant; null outside the plan."""

@@ -1,14 +1,16 @@
 """The rating plan: a UTC day's reference data compiled into tables that gathers can read.
 
 `(second, trunk, service) -> plan row` absorbs trunk maps, validity, zones, DST, calendars and
-bands; `(rate set, code id) -> rate row` absorbs longest match, blocked codes, withdrawals,
-origin classes and surcharges. A plan is a value: equal reference data give an equal hash.
+bands; `(deck, code id) -> node` and `(rate set, node) -> rate row` absorb longest match, blocked
+codes, withdrawals, origin classes and surcharges. A plan is a value: equal reference data give
+an equal hash.
 """
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Self
 
 import numpy as np
 import polars as pl
@@ -77,7 +79,8 @@ class Terms:
 class PlanRow:
     """What holds for a trunk and service in a stretch of time.
 
-    `rate_set` is the set of the first class; a record's class is added to it, and to
+    `rate_set` is where the rates of the first class begin; those of each further class begin
+    `stride` later. A record's class is also added to
     `class_base` to name it. `scheme` is an origin scheme (>= 0), a jurisdiction scheme (<= -2:
     number -2 - scheme), or -1 where the calling number does not matter. `stamp` is that of the
     agreement (setup 0, answer 1, end 2; -1 without one); `split` its row in the plan's split
@@ -91,7 +94,9 @@ class PlanRow:
     bucket: int
     band: str
     offset: int
+    deck: int
     rate_set: int
+    stride: int
     scheme: int
     class_base: int
     terms: int
@@ -140,6 +145,7 @@ class RatingPlan:
     rows: list[PlanRow]
     terms: list[Terms]
     codes: CodeIndex
+    decks: np.ndarray
     rate_sets: np.ndarray
     rates: pl.DataFrame
     destinations: list[str]
@@ -160,7 +166,7 @@ class RatingPlan:
             "trunks": len(self.trunks),
             "segments": int(self.segments.max()) + 1,
             "plan_rows": len(self.rows) - 2,
-            "rate_sets": self.rate_sets.shape[0],
+            "decks": self.decks.shape[0],
             "codes": len(self.codes.codes) - 1,
             "rate_rows": self.rates.height - 1,
             "agreements": sorted({row.agreement for row in self.rows if row.agreement}),
@@ -174,6 +180,46 @@ def compile_plan(reference: Reference, day: date, *, buckets: int) -> RatingPlan
     their terms.
     """
     return _Compiler(reference, day, buckets).compile()
+
+
+@dataclass(frozen=True)
+class _DeckNodes:
+    """The codes of one deck as nodes 1 to n (0: none of them), shorter codes first.
+
+    `of_code[code id]` is the node of the longest of these codes that the code begins with;
+    `parents[node]` that of the next shorter one.
+    """
+
+    number: int
+    ids: np.ndarray
+    of_code: np.ndarray
+    parents: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def of(cls, number: int, codes: np.ndarray, index: CodeIndex) -> Self:
+        """Number the codes, and give every code of the plan its node."""
+        ids = np.sort(index.ids_of(codes)).astype(np.int64)
+        of_code = np.full(len(index.codes), -1, np.int32)
+        of_code[ids] = np.arange(1, len(ids) + 1)
+        inherit(of_code, index.parents, index.lengths)
+        of_code[of_code == -1] = 0
+        parents = np.concatenate([[0], of_code[index.parents[ids]]])
+        return cls(number, ids, of_code, parents, np.concatenate([[0], index.lengths[ids]]))
+
+    @property
+    def size(self) -> int:
+        """Number of nodes with the node 0."""
+        return len(self.ids) + 1
+
+    def nodes_of(self, codes: np.ndarray, index: CodeIndex) -> np.ndarray:
+        """Nodes of codes of the deck."""
+        return self.of_code[index.ids_of(codes)]
+
+    def inherit(self, table: np.ndarray, none: int = NO_RATE) -> None:
+        """Give nodes without a value (-1) that of the next shorter code; the rest `none`."""
+        inherit(table, self.parents, self.lengths)
+        table[table == -1] = none
 
 
 class _Compiler:
@@ -195,6 +241,7 @@ class _Compiler:
         self.kind_tables: list[list[int]] = []
         self.state_tables: list[np.ndarray] = []
         self.rate_sets: list[np.ndarray] = []
+        self.rate_cells = 0
         self.rate_set_of: dict[tuple[str, datetime, str], int] = {}
         self.rate_blocks: list[pl.DataFrame] = [
             pl.DataFrame([(0, 0, "", 0, 0, 0, 0, 0)], schema=_RATE_SCHEMA, orient="row")
@@ -204,7 +251,8 @@ class _Compiler:
         self.schemes: dict[str, tuple[int, int]] = {}
         self.event_types: dict[str, int] = {}
         self.splitting: dict[str, int] = {}
-        empty = PlanRow("", "", "", "", 0, "", 0, 0, -1, 0, 0, "dialled", -1, -1)
+        self.decks: dict[str, _DeckNodes] = {}
+        empty = PlanRow("", "", "", "", 0, "", 0, 0, 0, 0, -1, 0, 0, "dialled", -1, -1)
         self.row_list = [empty, empty]
 
     def compile(self) -> RatingPlan:
@@ -237,11 +285,6 @@ class _Compiler:
         }
         split_sets, split_until = self._split_tables(splitting, stretches, starts)
         rates, destinations = _with_destination_ids(pl.concat(self.rate_blocks))
-        sets = (
-            np.concatenate(self.rate_sets).reshape(len(self.rate_sets), -1)
-            if self.rate_sets
-            else np.zeros((1, len(self.codes.codes)), np.int32)
-        )
         plan = RatingPlan(
             day=self.day,
             reference=self.reference.version,
@@ -255,7 +298,8 @@ class _Compiler:
             rows=self.row_list,
             terms=list(self.terms),
             codes=self.codes,
-            rate_sets=sets,
+            decks=_stack_decks(self.decks.values(), len(self.codes.codes)),
+            rate_sets=np.concatenate(self.rate_sets or [np.zeros(1, np.int32)]),
             rates=rates,
             destinations=destinations,
             class_names=self.class_names,
@@ -411,7 +455,9 @@ class _Compiler:
             bucket=bucket_of(partner, self.buckets),
             band=stretch.band,
             offset=stretch.offset,
+            deck=self._deck(agreement).number,
             rate_set=rate_set,
+            stride=self._deck(agreement).size,
             scheme=scheme,
             class_base=class_base,
             terms=self._terms(terms_of(terms, None)),
@@ -444,7 +490,7 @@ class _Compiler:
             table = np.full(len(self.codes.codes), -1, np.int16)
             for number, codes in enumerate(terms.jurisdiction.states.values(), start=1):
                 table[self.codes.ids_of(_numbers(codes))] = number
-            _inherit(table, self.codes, -1)
+            inherit(table, self.codes.parents, self.codes.lengths)
             table[table == -1] = 0
             self.state_tables.append(table)
             scheme = -1 - len(self.state_tables)
@@ -462,56 +508,68 @@ class _Compiler:
         for one in terms.origins.classes:
             if one.codes:
                 table[self.codes.ids_of(_numbers(one.codes))] = names.index(one.origin)
-        _inherit(table, self.codes, -1)
+        inherit(table, self.codes.parents, self.codes.lengths)
         table[table == -1] = by_kind.get("invalid", other)
         self.origin_tables.append(table)
         self.kind_tables.append([-1, *(by_kind.get(kind, other) for kind in A_KINDS[1:])])
 
     # rates
 
-    def _rate_set(self, agreement: InForce, stretch: Stretch) -> int:
-        """The first of the consecutive rate sets (one a class) that hold in a stretch.
+    def _deck(self, agreement: InForce) -> "_DeckNodes":
+        """The codes that an agreement can tell apart: those of its deck and its surcharges."""
+        key = agreement.terms.key
+        if key not in self.decks:
+            surcharged = (_numbers(one.codes) for one in agreement.terms.surcharges)
+            codes = np.concatenate([agreement.deck.rows["code"].unique().to_numpy(), *surcharged])
+            self.decks[key] = _DeckNodes.of(len(self.decks), np.unique(codes), self.codes)
+        return self.decks[key]
 
-        The kernel adds a record's class to the number of the set.
-        """
+    def _rate_set(self, agreement: InForce, stretch: Stretch) -> int:
+        """Where the rates of a stretch begin: one row a deck node, class after class."""
         change = _last_change(agreement.deck.rows, stretch.start)
         key = (agreement.terms.key, change, stretch.band)
         if key not in self.rate_set_of:
-            self.rate_set_of[key] = len(self.rate_sets)
-            names = _class_names(agreement.terms)
+            self.rate_set_of[key] = self.rate_cells
             valid = _valid_at(agreement.deck.rows, stretch.start)
-            for name in names:
-                self.rate_sets.append(self._one_set(agreement, valid, stretch.band, name))
+            for name in _class_names(agreement.terms):
+                table = self._one_set(agreement, valid, stretch.band, name)
+                self.rate_sets.append(table)
+                self.rate_cells += len(table)
         return self.rate_set_of[key]
 
     def _one_set(
         self, agreement: InForce, valid: pl.DataFrame, band: str, origin: str
     ) -> np.ndarray:
-        """`code id -> rate row` for one class: longest code, then the most specific row."""
-        terms = agreement.terms
-        fitting = (
-            valid.filter(pl.col("band").is_in(["", band]) & pl.col("origin").is_in(["", origin]))
-            .sort(pl.col("origin") == "", pl.col("band") == "", maintain_order=True)
-            .unique("code", keep="first", maintain_order=True)
-        )
+        """`deck node -> rate row` for one class: longest code, then the most specific row."""
+        terms, deck = agreement.terms, self._deck(agreement)
         per_unit, per_call = _origin_surcharge(terms, origin)
         block = self._block(agreement, per_unit, per_call)
-        table = np.full(len(self.codes.codes), -1, np.int32)
-        known = valid["code"].unique().to_numpy()
-        table[self.codes.ids_of(known)] = NO_RATE
-        table[self.codes.ids_of(fitting["code"].to_numpy())] = block + fitting["_row"].to_numpy()
-        _inherit(table, self.codes, -1)
-        table[table == -1] = NO_RATE
-        return self._with_surcharges(terms, table)
+        table = np.full(deck.size, -1, np.int32)
+        fitting = valid
+        if terms.bands or terms.origins or terms.jurisdiction:
+            table[deck.nodes_of(valid["code"].to_numpy(), self.codes)] = NO_RATE
+            fitting = (
+                valid.filter(
+                    pl.col("band").is_in(["", band]) & pl.col("origin").is_in(["", origin])
+                )
+                .sort(pl.col("origin") == "", pl.col("band") == "", maintain_order=True)
+                .unique("code", keep="first", maintain_order=True)
+            )
+        nodes = deck.nodes_of(fitting["code"].to_numpy(), self.codes)
+        table[nodes] = block + fitting["_row"].to_numpy()
+        deck.inherit(table)
+        return self._with_surcharges(terms, deck, table)
 
-    def _with_surcharges(self, terms: Agreement, table: np.ndarray) -> np.ndarray:
+    def _with_surcharges(
+        self, terms: Agreement, deck: "_DeckNodes", table: np.ndarray
+    ) -> np.ndarray:
         """Add surcharges of called codes: each pair of rate row and surcharge is a rate row."""
         if not terms.surcharges:
             return table
-        added = np.full(len(self.codes.codes), -1, np.int32)
+        added = np.full(deck.size, -1, np.int32)
         for number, surcharge in enumerate(terms.surcharges):
-            added[self.codes.ids_of(_numbers(surcharge.codes))] = number
-        _inherit(added, self.codes, -1)
+            added[deck.nodes_of(_numbers(surcharge.codes), self.codes)] = number
+        deck.inherit(added, none=-1)
         pairs = np.flatnonzero((added >= 0) & (table > NO_RATE))
         if not len(pairs):
             return table
@@ -664,12 +722,16 @@ def _all_codes(agreements: Iterable[InForce]) -> Iterable[np.ndarray]:
                 yield _numbers(codes)
 
 
-def _inherit(table: np.ndarray, codes: CodeIndex, unset: int) -> None:
-    """Give each code without a value that of the next shorter code, shorter codes first."""
+def inherit(table: np.ndarray, parents: np.ndarray, lengths: np.ndarray) -> None:
+    """Give each entry without a value (-1) that of its parent, shorter codes first.
+
+    `lengths` are the codes' digits in ascending order, so that each length is one range.
+    """
     for length in range(2, 16):
-        ids = np.flatnonzero(codes.lengths == length)
-        missing = ids[table[ids] == unset]
-        table[missing] = table[codes.parents[missing]]
+        first, end = np.searchsorted(lengths, (length, length + 1))
+        part = table[first:end]
+        missing = part == -1
+        part[missing] = table[parents[first:end][missing]]
 
 
 def _class_names(terms: Agreement) -> list[str]:
@@ -705,6 +767,17 @@ def _valid_at(rows: pl.DataFrame, at: datetime) -> pl.DataFrame:
     )
 
 
+def _stack_decks(decks: Iterable[_DeckNodes], width: int) -> np.ndarray:
+    """`[deck, code id] -> node`, in as few bytes as the largest deck needs."""
+    rows = [deck.of_code for deck in decks]
+    small = all(row.max(initial=0) < 2**16 for row in rows)
+    stacked = np.empty((max(len(rows), 1), width), np.uint16 if small else np.int32)
+    stacked[:] = 0
+    for number, row in enumerate(rows):
+        stacked[number] = row
+    return stacked
+
+
 def _stack(tables: Sequence[np.ndarray], width: int, dtype: type) -> np.ndarray:
     return np.stack(tables) if tables else np.zeros((1, width), dtype)
 
@@ -735,6 +808,7 @@ def _content_hash(plan: RatingPlan) -> str:
         plan.own,
         plan.segments,
         plan.codes.codes,
+        plan.decks,
         plan.rate_sets,
         plan.origins,
         plan.kinds,

@@ -60,7 +60,10 @@ class _Parts:
         self.units, self.fees = column("_units"), column("_fees")
         self.code, self.cls = column("_code"), column("_class")
         self.start = column("_at") - int(plan.start.timestamp()) * _MICRO
-        self.agreement = np.array([row.split for row in plan.rows])[column("_row")]
+        row = column("_row")
+        self.agreement = np.array([r.split for r in plan.rows])[row]
+        self.deck = np.array([r.deck for r in plan.rows])[row]
+        self.stride = np.array([r.stride for r in plan.rows])[row]
         self.segment = column("_cell") // (len(plan.trunks) * len(SERVICES))
         self.rate = column("_rate")
         self.done = np.zeros(legs.height, np.int64)
@@ -126,7 +129,8 @@ class _Parts:
         legs, second = legs[~beyond], second[~beyond]
         self.segment[legs] = self.plan.segments[second]
         sets = self.plan.split_sets[self.agreement[legs], self.segment[legs]]
-        rate = self.plan.rate_sets[sets + self.cls[legs], self.code[legs]]
+        node = self.plan.decks[self.deck[legs], self.code[legs]].astype(np.int64)
+        rate = self.plan.rate_sets[sets + self.cls[legs] * self.stride[legs] + node]
         # where the agreement itself ends inside the call, its last price holds to the call's end
         rate = np.where(sets >= 0, rate, self.rate[legs])
         self.single[legs] &= self.rate_id[rate] == self.rate_id[self.rate[legs]]

@@ -1,0 +1,463 @@
+"""The rating bench: realistic volume through the product's own path, against baselines.
+
+Hundreds of partners of very different size, decks of 5 to 60 thousand codes, both legs on a part
+of the records, bands, origins, rate changes inside the day and calls priced by parts. Each
+figure is measured in a process of its own, and timings never decide anything but this table.
+"""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
+
+import duckdb
+import numpy as np
+import polars as pl
+
+from billing_assets.core.e164 import COUNTRY_CODES
+from billing_assets.lake.store import Lake
+from billing_assets.lake.tables import RATE, RATED_LEG, UTC_TIME, XDR
+from billing_assets.rating.day import rate_day
+from billing_assets.rating.plan import compile_plan
+from billing_assets.reference.decks import Deck
+from billing_assets.reference.load import FAR_FUTURE, InForce, Reference
+from billing_assets.reference.models import Agreement, Carrier, Partner
+
+DAY = date(2026, 3, 10)
+START = datetime(2026, 1, 1, tzinfo=UTC)
+CHUNK = 2_000_000
+FULL_DAY = 625_000_000
+PER_LOOP, PER_JOIN = 200_000, 1_000_000
+"""Records that the slow baselines are measured on."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a bench is: records of the day, partners, and codes of the largest deck."""
+
+    records: int
+    partners: int = 200
+    most_codes: int = 60_000
+
+
+def build_reference(size: Size, seed: int = 7) -> Reference:
+    """Partners with a sell and a buy agreement each, and decks of many sizes."""
+    rng = np.random.default_rng(seed)
+    pool = _code_pool(rng)
+    partners: dict[str, Partner] = {}
+    agreements: list[InForce] = []
+    for number in range(size.partners):
+        name = f"B{number:03d}"
+        partners[name] = _partner(name)
+        for leg in ("customer", "supplier"):
+            terms = Agreement.model_validate(_terms(name, leg, number))
+            codes = max(5_000, int(size.most_codes * rng.power(0.5)))
+            # every deck is A to Z: all countries, and its own choice of longer codes
+            chosen = np.union1d(_COUNTRIES, rng.choice(pool, codes, replace=False))
+            rows = _deck(terms, chosen, rng)
+            agreements.append(
+                InForce(terms, START, FAR_FUTURE, Deck(terms.key, rows), f"{terms.agreement}.yaml")
+            )
+    carrier = Carrier.model_validate(
+        {
+            "entity": "BENCH",
+            "name": "Bench",
+            "country": "PT",
+            "currency": "EUR",
+            "address": _ADDRESS,
+            "zone": "Europe/Lisbon",
+            "vat_id": "PT1",
+            "vat_rate": "0.23",
+            "bank": [],
+            "contact_email": "bench@example.com",
+            "series": [],
+            "own_trunks": ["sw/OWN"],
+        }
+    )
+    return Reference(
+        version="bench",
+        files={},
+        carrier=carrier,
+        partners=partners,
+        agreements=tuple(agreements),
+        calendars={},
+        sources={},
+        fixings=pl.DataFrame(),
+    )
+
+
+_ADDRESS = {"street": "Rua Um 1", "city": "Lisboa", "country": "PT"}
+_ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Riyadh", "Asia/Tokyo")
+
+
+def _partner(name: str) -> Partner:
+    return Partner.model_validate(
+        {
+            "partner": name,
+            "name": name,
+            "country": "DE",
+            "address": _ADDRESS,
+            "currency": "EUR",
+            "zone": "UTC",
+            "roles": ["customer", "supplier"],
+            "tax": {"category": "G"},
+            "accounts": [{"account": f"{name}-A", "trunks": [{"trunk": f"sw/{name}"}]}],
+        }
+    )
+
+
+def _terms(name: str, leg: str, number: int) -> dict[str, object]:
+    """Plain terms for most; bands for a fifth, parts for a twentieth, origins for a tenth."""
+    terms: dict[str, object] = {
+        "agreement": f"{name}-{leg[:1].upper()}",
+        "partner": name,
+        "leg": leg,
+        "accounts": [f"{name}-A"],
+        "from": "2026-01-01",
+        "zone": _ZONES[number % len(_ZONES)],
+        "currency": "EUR",
+        "increments": ("1/1", "60/60", "30/6", "60/1")[number % 4],
+    }
+    if number % 5 == 0:
+        terms["bands"] = {
+            "windows": [{"band": "peak", "days": ["weekday"], "from": "08:00", "to": "20:00"}],
+            "otherwise": "off-peak",
+        }
+        if number % 20 == 0:
+            terms["crossing"] = "split"
+    if number % 10 == 3 and leg == "customer":
+        terms["origins"] = {
+            "classes": [
+                {"origin": "EEA", "codes": ["351", "34", "33", "49", "39"]},
+                {"origin": "INVALID", "kinds": ["invalid", "missing"], "surcharge": "0.2500"},
+            ],
+            "otherwise": "OTHER",
+        }
+    if number % 7 == 0:
+        terms["setup_fee"] = "0.0010"
+    return terms
+
+
+_COUNTRIES = np.array(sorted(int(code) for code in COUNTRY_CODES), np.int64)
+
+
+def _code_pool(rng: np.random.Generator) -> np.ndarray:
+    """About 190 thousand codes below the assigned country codes, up to nine digits."""
+    countries = _COUNTRIES
+    weight = rng.pareto(1.2, len(countries)) + 0.2
+    picks = rng.choice(countries, 190_000, p=weight / weight.sum())
+    digits = rng.integers(1, 6, len(picks))
+    tails = (rng.random(len(picks)) * 10**digits).astype(np.int64)
+    codes = picks * 10**digits + tails
+    return np.unique(np.concatenate([countries, codes[codes < 10**9]]))
+
+
+def _deck(terms: Agreement, codes: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
+    """One open price a code (two by band); a tenth of the codes changes at noon."""
+    bands = ["peak", "off-peak"] if terms.bands else [""]
+    frames = []
+    for band in bands:
+        count = len(codes)
+        old = pl.DataFrame(
+            {
+                "code": codes,
+                "destination": [f"Destination {c % 3000:04d}" for c in codes // 100],
+                "price_e10": rng.integers(1, 5000, count) * 1_000_000,
+                "changes": rng.random(count) < 0.1,
+            },
+        ).with_columns(
+            pl.lit(START).cast(UTC_TIME).alias("valid_from"),
+            pl.when(pl.col("changes")).then(pl.lit(_NOON)).cast(UTC_TIME).alias("valid_to"),
+        )
+        new = old.filter(pl.col("valid_to").is_not_null()).with_columns(
+            pl.col("price_e10") + 500_000,
+            pl.col("valid_to").alias("valid_from"),
+            pl.lit(None, UTC_TIME).alias("valid_to"),
+        )
+        frames.append(pl.concat([old, new]).with_columns(pl.lit(band).alias("band")))
+    rows = pl.concat(frames).with_columns(
+        pl.lit(terms.key).alias("deck"),
+        pl.lit("bench").alias("sheet"),
+        pl.lit("0").alias("sheet_sha256"),
+        pl.int_range(2, pl.len() + 2, dtype=pl.Int64).alias("row"),
+        pl.lit("").alias("origin"),
+        pl.lit(None, pl.Int64).alias("first_price_e10"),
+        pl.lit(terms.increments.first, pl.Int64).alias("first_units"),
+        pl.lit(terms.increments.next, pl.Int64).alias("next_units"),
+        pl.lit(int(terms.setup_fee.scaleb(10)), pl.Int64).alias("setup_fee_e10"),
+        pl.lit(0, pl.Int64).alias("minimum_e10"),
+        pl.lit(None, pl.Int64).alias("cap_e10"),
+        pl.lit("open").alias("status"),
+    )
+    base = abs(hash_of(terms.key)) % 2**35 << 27
+    rows = rows.with_columns((pl.lit(base, pl.Int64) + pl.col("row")).alias("rate_id"))
+    return rows.select(RATE.schema.names()).sort("code", "band", "valid_from")
+
+
+_NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
+
+
+def hash_of(text: str) -> int:
+    """A number of a text that is the same in every run."""
+    return int.from_bytes(text.encode()[-8:].ljust(8, b"\0"), "big")
+
+
+def write_usage(lake: Lake, reference: Reference, records: int, seed: int = 11) -> None:
+    """A day's records into `xdr`, by chunks: partners by a power law, four in ten in transit."""
+    rng = np.random.default_rng(seed)
+    pool = _code_pool(np.random.default_rng(7))
+    names = np.array([f"sw/{name}" for name in reference.partners])
+    weight = 1 / np.arange(1, len(names) + 1) ** 0.9
+    weight /= weight.sum()
+    folder = Path(lake.uri) / "chunks"
+    folder.mkdir(parents=True, exist_ok=True)
+    begin = int(datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC).timestamp() * 1_000_000)
+    for first in range(0, records, CHUNK):
+        count = min(CHUNK, records - first)
+        heads = rng.choice(pool, count)
+        length = np.floor(np.log10(heads)).astype(np.int64) + 1
+        tail = np.maximum(0, 12 - length)
+        b = heads * 10**tail + (rng.random(count) * 10.0**tail).astype(np.int64)
+        answer = np.sort(rng.integers(0, 86_400_000, count)) * 1000 + begin
+        duration = (rng.gamma(1.2, 90, count) * 1000).astype(np.int64)
+        answered = rng.random(count) < 0.9
+        entry = rng.choice(len(names), count, p=weight)
+        way_out = rng.choice(len(names), count, p=weight)
+        transit = rng.random(count) < 0.4
+        a_country = rng.choice([351912, 4917, 1212, 9989, 33612], count)
+        frame = pl.DataFrame(
+            {
+                "record_id": np.arange(first + 1, first + count + 1),
+                "answer": answer,
+                "duration_ms": duration,
+                "answered": answered,
+                "entry": entry,
+                "way_out": way_out,
+                "transit": transit,
+                "b_number": b,
+                "a_number": a_country * 10**6 + rng.integers(0, 10**6, count),
+            }
+        ).select(
+            pl.lit(DAY).alias("day"),
+            "record_id",
+            pl.lit("voice").alias("service"),
+            pl.lit("sw").alias("switch"),
+            pl.lit(pl.Series(names)).gather(pl.col("entry")).alias("in_trunk"),
+            pl.when("transit")
+            .then(pl.lit(pl.Series(names)).gather(pl.col("way_out")))
+            .otherwise(pl.lit("sw/OWN"))
+            .alias("out_trunk"),
+            (pl.col("answer") - 4_000_000).clip(begin, None).cast(UTC_TIME).alias("setup_time"),
+            pl.when("answered").then("answer").cast(UTC_TIME).alias("answer_time"),
+            (pl.col("answer") + pl.col("duration_ms") * 1000).cast(UTC_TIME).alias("end_time"),
+            pl.when("answered").then("duration_ms").otherwise(0).alias("duration_ms"),
+            "answered",
+            "a_number",
+            _length("a_number"),
+            pl.lit("number").alias("a_kind"),
+            "b_number",
+            _length("b_number"),
+            pl.lit(None, pl.Int64).alias("routing_number"),
+            pl.lit(None, pl.Int32).alias("serving_network"),
+            pl.lit(None, pl.Int64).alias("quantity"),
+            pl.lit(None, pl.String).alias("event_type"),
+            pl.lit("16").alias("status"),
+            (pl.col("record_id") * 2_654_435_761 % 2**61).alias("call_key"),
+            pl.lit(1, pl.Int16).alias("parts"),
+        )
+        frame.write_parquet(folder / f"{first:012d}.parquet")
+    lake.replace_slice(XDR, pl.scan_parquet(folder / "*.parquet"), {"day": DAY})
+    for path in folder.glob("*.parquet"):
+        path.unlink()
+
+
+def _length(column: str) -> pl.Expr:
+    digits = pl.col(column).cast(pl.String).str.len_chars().cast(pl.Int8)
+    return digits.alias(column.replace("number", "length"))
+
+
+# what is measured, each in a process of its own
+
+
+def _rate(lake: Lake, reference: Reference) -> dict[str, float]:
+    begin = time.perf_counter()
+    plan = compile_plan(reference, DAY, buckets=16)
+    compiled = time.perf_counter() - begin
+    begin = time.perf_counter()
+    outcome = rate_day(lake, plan)
+    return {
+        "compile": compiled,
+        "seconds": time.perf_counter() - begin,
+        "rows": outcome.legs,
+        "rated": outcome.rated,
+    }
+
+
+def _copy(lake: Lake, _: Reference) -> dict[str, float]:
+    """Read the rated legs and write them as they are, compressed alike."""
+    target = Path(lake.uri) / "copy.parquet"
+    legs = lake.dataset(RATED_LEG).files  # pyright: ignore[reportAttributeAccessIssue]
+    root = Path(lake.uri) / RATED_LEG.name
+    begin = time.perf_counter()
+    frame = pl.scan_parquet([root / name for name in legs])
+    frame.sink_parquet(target, compression="zstd", compression_level=1)
+    seconds = time.perf_counter() - begin
+    rows = pl.scan_parquet(target).select(pl.len()).collect().item()
+    target.unlink()
+    return {"seconds": seconds, "rows": rows}
+
+
+def _scan(lake: Lake, _: Reference) -> dict[str, float]:
+    """Read every column that rating reads, and nothing else."""
+    columns = (
+        "in_trunk",
+        "out_trunk",
+        "service",
+        "answer_time",
+        "setup_time",
+        "duration_ms",
+        "answered",
+        "b_number",
+        "b_length",
+        "a_number",
+        "a_length",
+        "a_kind",
+        "record_id",
+    )
+    begin = time.perf_counter()
+    rows = (
+        lake.scan(XDR)
+        .select(pl.len(), *(pl.col(c).null_count().alias(c) for c in columns))
+        .collect(engine="streaming")["len"][0]
+    )
+    return {"seconds": time.perf_counter() - begin, "rows": rows}
+
+
+def _loop(lake: Lake, reference: Reference) -> dict[str, float]:
+    """The simplest rater: a dict of prices a code length, a loop over records."""
+    records = lake.scan(XDR).head(PER_LOOP).select("in_trunk", "b_number", "duration_ms").collect()
+    decks: dict[str, dict[int, int]] = {}
+    for agreement in reference.agreements:
+        if agreement.terms.leg == "customer":
+            rows = agreement.deck.rows
+            decks[f"sw/{agreement.terms.partner}"] = dict(
+                zip(rows["code"].to_list(), rows["price_e10"].to_list(), strict=True)
+            )
+    begin = time.perf_counter()
+    total = 0
+    for trunk, number, milliseconds in records.iter_rows():
+        deck, code = decks[trunk], number
+        while code and code not in deck:
+            code //= 10
+        if code:
+            total += -(-milliseconds // 1000) * deck[code] // 60
+    return {"seconds": time.perf_counter() - begin, "rows": records.height, "total": total % 97}
+
+
+def _join(lake: Lake, reference: Reference) -> dict[str, float]:
+    """A SQL prefix join in DuckDB: every length of the number against the deck, longest kept."""
+    records = (
+        lake.scan(XDR)
+        .head(PER_JOIN)
+        .select("record_id", "in_trunk", "b_number", "b_length", "duration_ms")
+        .collect()
+    )
+    rates = pl.concat(
+        a.deck.rows.filter(pl.col("valid_from") == START)
+        .unique("code")
+        .select(pl.lit(f"sw/{a.terms.partner}").alias("trunk"), "code", "price_e10")
+        for a in reference.agreements
+        if a.terms.leg == "customer"
+    )
+    connection = duckdb.connect()
+    connection.register("records", records.to_arrow())
+    connection.register("rates", rates.to_arrow())
+    connection.execute("CREATE TABLE rate AS SELECT * FROM rates")
+    begin = time.perf_counter()
+    priced = connection.sql(
+        """
+        SELECT count(*), sum(amount) FROM (
+            SELECT record_id, arg_max(price_e10, code) * any_value(duration_ms) // 60000 AS amount
+            FROM (
+                SELECT record_id, in_trunk, duration_ms,
+                       b_number // CAST(10 ** (b_length - n) AS BIGINT) AS prefix
+                FROM records, range(1, 10) AS lengths(n)
+            )
+            JOIN rate ON trunk = in_trunk AND code = prefix
+            GROUP BY record_id
+        )
+        """
+    ).fetchone()
+    return {
+        "seconds": time.perf_counter() - begin,
+        "rows": records.height,
+        "priced": priced[0] if priced else 0,
+    }
+
+
+_MEASURES: Mapping[str, Callable[[Lake, Reference], dict[str, float]]] = {
+    "rate": _rate,
+    "copy": _copy,
+    "scan": _scan,
+    "loop": _loop,
+    "join": _join,
+}
+
+
+def measure(name: str, folder: Path, threads: int) -> dict[str, float]:
+    """One figure in a process of its own: seconds, rows, and its peak memory in bytes."""
+    done = subprocess.run(
+        [sys.executable, "-m", "billing_assets.demo.bench", name, str(folder)],
+        env={**os.environ, "POLARS_MAX_THREADS": str(threads)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"measuring {name} failed: {done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def prepare(size: Size, folder: Path) -> Reference:
+    """Write a bench's reference and usage into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    reference = build_reference(size)
+    (folder / "reference.pickle").write_bytes(pickle.dumps(reference))
+    write_usage(Lake(str(folder / "lake")), reference, size.records)
+    return reference
+
+
+def change_one_rate(reference: Reference) -> float:
+    """Seconds to compile the plan anew after one price changed."""
+    first, *others = reference.agreements
+    rows = first.deck.rows.with_columns(
+        pl.when(pl.int_range(pl.len()) == 0)
+        .then(pl.col("price_e10") + 1)
+        .otherwise("price_e10")
+        .alias("price_e10")
+    )
+    changed = InForce(first.terms, first.start, first.end, Deck(first.terms.key, rows), first.file)
+    begin = time.perf_counter()
+    new = Reference(**{**vars(reference), "agreements": (changed, *others)})
+    compile_plan(new, DAY + timedelta(days=1), buckets=16)
+    return time.perf_counter() - begin
+
+
+def main(words: Sequence[str]) -> None:
+    """Measure one figure in this process and print it as JSON."""
+    name, folder = words[0], Path(words[1])
+    reference = pickle.loads((folder / "reference.pickle").read_bytes())
+    result = _MEASURES[name](Lake(str(folder / "lake")), reference)
+    result["peak"] = getrusage(RUSAGE_SELF).ru_maxrss * 1024
+    sys.stdout.write(json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
