@@ -1,11 +1,13 @@
 """Continuity of file sequences: gaps and numbers seen twice, over the wrap (catalogue 1.5, P03)."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from billing_assets.reference.models import Source
+from billing_assets.registry.files import FileEntry
 from billing_assets.registry.registry import Registry
-from billing_assets.registry.schema import FileState
 
 
 @dataclass(frozen=True)
@@ -18,56 +20,53 @@ class SequenceReport:
     duplicate: tuple[int, ...]
 
 
-def sequence_gaps(received: Sequence[int], wrap: int) -> tuple[list[int], list[int]]:
-    """Missing and repeated numbers of files in the order in which the switch made them.
+def sequence_gaps(received: Iterable[int], wrap: int) -> tuple[list[int], list[int]]:
+    """Missing and repeated numbers of files, roughly in the order in which the switch made them.
 
-    Numbers run from 1 to `wrap` and begin again.
+    Numbers run from 1 to `wrap` and begin again. Each is taken as the nearest to the newest one
+    before it, so files may be out of order by less than half a round.
 
     >>> sequence_gaps([9997, 9998, 1, 2, 2, 4], 9999)
     ([9999, 3], [2])
     """
-    missing: list[int] = []
-    duplicate: list[int] = []
-    previous: int | None = None
+    newest: int | None = None
+    places: Counter[int] = Counter()
     for number in received:
-        if previous is None:
-            previous = number
-            continue
-        step = (number - previous) % wrap
-        if step == 0:
-            duplicate.append(number)
-            continue
-        if step > wrap // 2:
-            # behind the last one: a file that came again or late fills its own gap
-            if number in missing:
-                missing.remove(number)
-            else:
-                duplicate.append(number)
-            continue
-        missing += [(previous + n - 1) % wrap + 1 for n in range(1, step)]
-        previous = number
-    return missing, duplicate
+        if newest is None:
+            place = newest = number
+        else:
+            ahead = (number - newest) % wrap
+            place = newest + ahead - (wrap if ahead > wrap // 2 else 0)
+            newest = max(newest, place)
+        places[place] += 1
+    if not places:
+        return [], []
+    between = range(min(places), max(places))
+    return (
+        [(place - 1) % wrap + 1 for place in between if place not in places],
+        [(place - 1) % wrap + 1 for place in sorted(places) if places[place] > 1],
+    )
 
 
 def sequence_report(registry: Registry, sources: Sequence[Source]) -> list[SequenceReport]:
     """Continuity of every source's files, refused ones included: they came."""
+    again = {delivery.file_key for delivery in registry.files.redeliveries()}
     reports = []
     for source in sources:
-        entries = [e for e in registry.files.of_source(source.source) if e.sequence is not None]
-        ordered = sorted(entries, key=lambda entry: entry.name)
-        numbers = [entry.sequence for entry in ordered if entry.sequence is not None]
-        missing, duplicate = sequence_gaps(numbers, source.sequence_wrap)
-        again = [
-            entry.sequence
-            for entry in ordered
+        numbered = [
+            (entry.name, entry.sequence, entry.file_key)
+            for entry in registry.files.of_source(source.source)
             if entry.sequence is not None
-            and any(
-                d.state is FileState.REDELIVERED for d in registry.files.deliveries(entry.file_key)
-            )
         ]
+        received = [number for _, number, _ in sorted(numbered)]
+        missing, duplicate = sequence_gaps(received, source.sequence_wrap)
+        redelivered = {number for _, number, key in numbered if key in again}
         reports.append(
             SequenceReport(
-                source.source, len(entries), tuple(missing), tuple(sorted({*duplicate, *again}))
+                source.source,
+                len(numbered),
+                tuple(missing),
+                tuple(sorted({*duplicate, *redelivered})),
             )
         )
     return reports
