@@ -1,7 +1,7 @@
 """Continuity of file numbers: gaps, repeats, the wrap, and files that come out of order."""
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -126,6 +126,16 @@ def test_late_records_in_a_file_do_not_move_it(registry: Registry) -> None:
     log(registry, 2, date(2026, 2, 27))
     log(registry, 3, date(2026, 3, 5))
     assert report(registry).missing == ()
+
+
+def test_names_that_come_again_in_the_next_round_are_no_repeats(registry: Registry) -> None:
+    first = date(2026, 3, 1)
+    for n in range(25):
+        number = n % 10 + 1
+        name = f"s1_{number}.csv"
+        log(registry, number, first + timedelta(days=n // 2), name=name, content=f"file {n}")
+    (found,) = sequence_report(registry, [source_of(sequence_wrap=10)])
+    assert found == SequenceReport("s1", 25, (), ())
 
 
 def test_two_contents_of_one_number_came_twice(registry: Registry) -> None:

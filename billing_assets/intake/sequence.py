@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import date
 
 from billing_assets.reference.models import Source
-from billing_assets.registry.files import FileEntry
 from billing_assets.registry.registry import Registry
 
 
@@ -49,12 +48,23 @@ def sequence_gaps(received: Iterable[int], wrap: int) -> tuple[list[int], list[i
 
 
 def sequence_report(registry: Registry, sources: Sequence[Source]) -> list[SequenceReport]:
-    """Continuity of every source's files, refused ones included: they came."""
+    """Continuity of every source's files, refused ones included: they came.
+
+    A number came twice when two contents bear it, or when its file was delivered again under
+    another name.
+    """
     again = {delivery.file_key for delivery in registry.files.redeliveries()}
+    last_days = _last_days(registry)
     reports = []
     for source in sources:
+        # names need not sort over a wrap, and come again in the next round; a switch writes a
+        # record when its call ends, so late records do not move a file
         numbered = [
-            (entry.name, entry.sequence, entry.file_key)
+            (
+                last_days.get(entry.file_key, entry.received_at.date()),
+                entry.sequence,
+                entry.file_key,
+            )
             for entry in registry.files.of_source(source.source)
             if entry.sequence is not None
         ]
@@ -70,3 +80,12 @@ def sequence_report(registry: Registry, sources: Sequence[Source]) -> list[Seque
             )
         )
     return reports
+
+
+def _last_days(registry: Registry) -> dict[int, date]:
+    """The last UTC day of the landed records of each file, by file key."""
+    days: dict[int, date] = {}
+    for count in registry.files.counts(date.min, date.max):
+        if count.landed:
+            days[count.file_key] = max(count.day, days.get(count.file_key, count.day))
+    return days
