@@ -2,11 +2,16 @@
 
 Copies of one event carry its time, so they share a day, whichever file brought them and when:
 looking at one day finds them all, and no figure depends on the order of files (catalogue 1.4).
+
+Every part of a call is accounted for on one day, which depends on landed records alone: the day
+of its call's first part, if that is the part's own day or one of the `REACH_DAYS` before; else
+its own day, in suspense. So the parts of all days add up, whatever came first and however long a
+call lasted.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
@@ -14,11 +19,12 @@ from billing_assets.core.errors import BillingError
 from billing_assets.lake.tables import DUPLICATE, PARTIAL, SUSPENSE, XDR, Table
 
 REACH_DAYS = 2
-"""How many days before and after a day the parts of its calls may lie."""
+"""How many days after its first part a call's further parts may lie."""
 
-_CALL = ("switch", "call_key", "a_number", "b_number", "in_trunk")
-_RECORD = ("switch", "record_sequence", "setup_time", "a_number", "b_number", "duration_ms")
-_EVENT = ("call_key", "setup_time", "answer_time", "duration_ms", "in_trunk", "out_trunk")
+_CALL = ("service", "switch", "call_key", "a_number", "b_number", "in_trunk")
+_USAGE = ("service", "setup_time", "answer_time", "duration_ms", "b_number", "quantity", "part")
+_RECORD = ("switch", "record_sequence", "call_key", "a_number", *_USAGE)
+_EVENT = ("call_key", "in_trunk", "out_trunk", "status", *_USAGE)
 
 
 @dataclass(frozen=True)
@@ -32,13 +38,19 @@ class Resolved:
     suspense: pl.DataFrame
 
 
+def around(day: date) -> list[date]:
+    """The days whose parts of calls a day is made from."""
+    return [day + timedelta(days=n) for n in range(-REACH_DAYS, REACH_DAYS + 1)]
+
+
 def resolve_day(day: date, landed: pl.DataFrame) -> Resolved:
-    """Make a day of the rows of `landed` that begin within `REACH_DAYS` of it.
+    """Make a day of the rows of `landed`: its own, and the parts of calls of the days around it.
 
     The first of several copies (by record id) is kept. A call's parts 1 to n, the last marked,
-    become one record of the day of its first part; a call with a part missing waits in suspense.
-    Raises `BillingError` when a row landed twice, or when a whole record of the day is neither
-    kept nor set aside.
+    become one record of the day of its first part: the first part's record id, the sum of the
+    durations and quantities, the last part's end. Parts of a call of which one is missing wait
+    in suspense. Raises `BillingError` when a row landed twice, or when a record of the day is
+    neither kept nor set aside.
     """
     if landed["record_id"].n_unique() != landed.height:
         raise BillingError(
@@ -51,9 +63,9 @@ def resolve_day(day: date, landed: pl.DataFrame) -> Resolved:
     whole = kept.filter(today & pl.col("part").is_null()).with_columns(
         pl.lit(1, pl.Int16).alias("parts")
     )
-    parts = _calls(kept.filter(pl.col("part").is_not_null()))
-    merged = _merged(parts.filter(pl.col("_whole") & (pl.col("_day") == day)))
-    missing = parts.filter(~pl.col("_whole") & (pl.col("_day") == day))
+    all_parts = _calls(kept.filter(pl.col("part").is_not_null()))
+    parts = all_parts.filter(pl.col("_day") == day)
+    merged = _merged(parts.filter("_whole"))
     resolved = Resolved(
         day=day,
         xdr=_fit(XDR, pl.concat([whole.select(merged.columns), merged])),
@@ -68,7 +80,7 @@ def resolve_day(day: date, landed: pl.DataFrame) -> Resolved:
         ),
         partial=_fit(
             PARTIAL,
-            parts.filter(pl.col("_day") == day).select(
+            parts.select(
                 pl.col("_day").alias("day"),
                 "record_id",
                 pl.when("_whole").then("_first").alias("call_record_id"),
@@ -76,24 +88,58 @@ def resolve_day(day: date, landed: pl.DataFrame) -> Resolved:
                 "duration_ms",
             ),
         ),
-        suspense=_suspense(missing),
+        suspense=_suspense(parts.filter(~pl.col("_whole"))),
     )
-    landed_whole = landed.filter(today & pl.col("part").is_null()).height
-    copies_whole = copies.filter(pl.col("part").is_null()).height
-    if landed_whole != whole.height + copies_whole:
-        raise BillingError(
-            f"{day}: {landed_whole} records landed, {whole.height} kept, {copies_whole} copies",
-            hint="please report this as a defect",
-        )
+    _check_balance(landed, resolved, all_parts)
     return resolved
 
 
+def _check_balance(landed: pl.DataFrame, resolved: Resolved, parts: pl.DataFrame) -> None:
+    """Every record that landed on the day is kept, a copy, or a part that has its day."""
+    own = landed.filter(pl.col("day") == resolved.day)
+    parts_of_others = parts.filter(
+        (pl.col("day") == resolved.day) & (pl.col("_day") != pl.col("day"))
+    )
+    parts_of_other_days = resolved.partial.join(own, on="record_id", how="anti")
+    singles = resolved.xdr.join(resolved.partial, on="record_id", how="anti")
+    accounted = (
+        singles.height
+        + resolved.duplicate.height
+        + (resolved.partial.height - parts_of_other_days.height)
+        + parts_of_others.height
+    )
+    if own.height != accounted:
+        raise BillingError(
+            f"{resolved.day}: {own.height} records landed, {accounted} are accounted for",
+            hint="please report this as a defect",
+        )
+    waiting = resolved.partial.filter(pl.col("call_record_id").is_null()).height
+    merged = resolved.partial.height - waiting
+    if int(resolved.xdr["parts"].sum()) != singles.height + merged:
+        raise BillingError(
+            f"{resolved.day}: merged calls have other parts than were merged",
+            hint="please report this as a defect",
+        )
+
+
 def _duplicates(landed: pl.DataFrame) -> pl.DataFrame:
-    """Mark copies: `_repeats` is the record id of the kept one, `_level` how it was found."""
+    """Mark copies: `_repeats` is the record id of the kept one, `_level` how it was found.
+
+    A switch's numbered record may come again, or the same event under another number or none.
+    """
     numbered = landed.filter(pl.col("record_sequence").is_not_null())
     by_record = _copies(numbered, _RECORD, "record")
     rest = landed.join(by_record, on="record_id", how="anti")
     by_event = _copies(rest.filter(pl.col("call_key").is_not_null()), _EVENT, "event")
+    # what a copied record repeats may itself repeat an event: then both repeat that one
+    onward = by_event.select(
+        pl.col("record_id").alias("_repeats"), pl.col("_repeats").alias("_onward")
+    )
+    by_record = (
+        by_record.join(onward, on="_repeats", how="left")
+        .with_columns(pl.coalesce("_onward", "_repeats").alias("_repeats"))
+        .drop("_onward")
+    )
     return landed.join(pl.concat([by_record, by_event]), on="record_id", how="left")
 
 
@@ -108,38 +154,51 @@ def _copies(frame: pl.DataFrame, keys: Sequence[str], level: str) -> pl.DataFram
 
 
 def _calls(parts: pl.DataFrame) -> pl.DataFrame:
-    """Parts with their call: `_first` (its record id), `_day`, and `_whole` if none is missing."""
-    numbers = pl.col("part")
+    """Parts with their call: `_first` (its record id), `_day`, and `_whole` if none is missing.
+
+    A part belongs to the newest first part of its call within reach before it.
+    """
+    begun = parts.filter(pl.col("part") == 1).select(*_CALL, pl.col("day").alias("_begun")).unique()
+    anchors = parts.join(begun, on=_CALL, how="left", nulls_equal=True)
+    ago = (pl.col("day") - pl.col("_begun")).dt.total_days()
+    anchored = (
+        anchors.filter(ago.is_between(0, REACH_DAYS))
+        .group_by("record_id")
+        .agg(pl.col("_begun").max())
+    )
+    calls = parts.join(anchored, on="record_id", how="left").with_columns(
+        pl.coalesce("_begun", "day").alias("_day")
+    )
+    key = (*_CALL, "_day")
+    number, has_begun = pl.col("part"), pl.col("_begun").is_not_null()
     first = pl.col("record_id").sort_by("part", "record_id").first()
-    day = pl.col("day").sort_by("part", "record_id").first()
-    closed = (pl.col("last_part") & (numbers == numbers.max())).any()
-    complete = (
-        (numbers.min() == 1)
-        & (numbers.n_unique() == numbers.max())
-        & (pl.len() == numbers.max())
-        & closed
+    whole = (
+        has_begun.all()
+        & (number.min() == 1)
+        & (number.n_unique() == pl.len())
+        & (number.max() == pl.len())
+        & (pl.col("last_part") == (number == number.max())).all()
     )
-    return parts.with_columns(
-        first.over(_CALL).alias("_first"),
-        day.over(_CALL).alias("_day"),
-        complete.over(_CALL).alias("_whole"),
-    )
+    return calls.with_columns(first.over(key).alias("_first"), whole.over(key).alias("_whole"))
 
 
 def _merged(parts: pl.DataFrame) -> pl.DataFrame:
-    """One record a call: the first part's fields, the summed duration, the last part's end."""
-    ordered = parts.sort("part")
-    other = [name for name in XDR.schema if name in parts.columns and name != "record_id"]
+    """One record a call: the first part's fields, what is measured summed, the last one's end."""
+    quantity = pl.when(pl.col("quantity").is_not_null().any()).then(pl.col("quantity").sum())
     taken = {
         "duration_ms": pl.col("duration_ms").sum(),
+        "quantity": quantity,
         "end_time": pl.col("end_time").last(),
         "status": pl.col("status").last(),
         "answered": pl.col("answered").any(),
+        "answer_time": pl.col("answer_time").drop_nulls().first(),
     }
+    names = [name for name in XDR.schema if name not in ("record_id", "parts")]
     return (
-        ordered.group_by("_first", maintain_order=True)
+        parts.sort("part")
+        .group_by("_first", maintain_order=True)
         .agg(
-            *(taken.get(name, pl.col(name).first()).alias(name) for name in other),
+            *(taken.get(name, pl.col(name).first()).alias(name) for name in names),
             pl.len().cast(pl.Int16).alias("parts"),
         )
         .rename({"_first": "record_id"})
