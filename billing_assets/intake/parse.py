@@ -44,6 +44,7 @@ _DELIVERED = ("DELIVRD", "DELIVERED")
 _YES, _NO = ("true", "1", "yes"), ("false", "0", "no")
 
 _UNREADABLE = ("BAD_TIME", "UNKNOWN_SERVICE", "UNKNOWN_RECORD_TYPE", "MISSING_FIELD")
+_KIND_FIELDS = ("record_type", "service", *_STAMPS)
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def parse_file(
         landed=landed.select(LANDED.schema.names()),
         rejected=rejected,
         counts=_counts(landed, rejected.height, filtered, first),
-        warnings=_warnings(landed, name),
+        warnings=_warnings(landed, name) if received else (Problem("holds no record", name),),
     )
 
 
@@ -182,7 +183,8 @@ def _wrong_preset(
 
 def _of_another_kind(refused: pl.DataFrame) -> bool:
     """Whether several rows were read and none has so much as a service and a time."""
-    return refused.height > 1 and bool(refused["reason"].is_in(_UNREADABLE).all())
+    unreadable = pl.col("reason").is_in(_UNREADABLE) & pl.col("field").is_in(_KIND_FIELDS)
+    return refused.height > 1 and bool(refused.select(unreadable.all()).item())
 
 
 def _canonical(columns: pl.DataFrame, preset: Preset) -> pl.DataFrame:
@@ -236,6 +238,11 @@ def _normalised(
         switch.alias("switch"),
         *trunks,
         *(times[name].cast(UTC_TIME).alias(name) for name in _STAMPS),
+        # told before stamps that are missing are made of others
+        *(
+            (text[name].is_not_null() & times[name].is_null()).alias(f"_unread_{name}")
+            for name in _STAMPS
+        ),
         reported.alias("_reported"),
         a["text"].alias("_a"),
         a["number"].alias("a_number"),
@@ -335,10 +342,7 @@ def _rules() -> list[tuple[pl.Expr, str, str]]:
         (~service.is_in([s.value for s in Service]), "UNKNOWN_SERVICE", "service"),
         (pl.col("_minutes_west") == "", "MISSING_FIELD", "minutes_west"),
         no_digits("minutes_west", r"^[+-]?\d{1,4}$"),
-        *(
-            (pl.col(f"_{name}").is_not_null() & pl.col(name).is_null(), "BAD_TIME", name)
-            for name in _STAMPS
-        ),
+        *((pl.col(f"_unread_{name}"), "BAD_TIME", name) for name in _STAMPS),
         (pl.col("setup_time").is_null(), "MISSING_FIELD", "setup_time"),
         *(
             (~pl.col(name).is_between(*_TIMES), "BAD_TIME", name)

@@ -29,6 +29,7 @@ MAX_SPAN = 20
 
 _CHUNK = 16 * 1024 * 1024
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_MARK = b"\xef\xbb\xbf"
 _LINE: dict[str, type[pl.DataType]] = {"row": pl.Int64, "payload": pl.String}
 
 
@@ -57,6 +58,7 @@ def unpack(content: bytes, name: str, encoding: str = "utf-8") -> bytes:
         text = _joined(_unzstd(content, name), len(content), name)
     if len(text) > MAX_BYTES:
         raise _refused(name, f"is larger than {MAX_BYTES:,} bytes")
+    text = text.removeprefix(_MARK)
     if not text or text.isspace():
         raise _refused(name, "is empty")
     if text.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -72,7 +74,7 @@ def unpack(content: bytes, name: str, encoding: str = "utf-8") -> bytes:
     except UnicodeDecodeError as error:
         message = "is not UTF-8; a source that writes Latin-1 says so by its option encoding"
         raise _not_utf8(name, text, error.start, message) from error
-    return text.removeprefix(b"\xef\xbb\xbf")
+    return text
 
 
 def _gunzip(content: bytes, name: str) -> Iterator[bytes]:
