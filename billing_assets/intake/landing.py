@@ -9,6 +9,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from billing_assets.core.errors import BillingError, InputError, Problem
-from billing_assets.core.ids import sha256_of
+from billing_assets.core.ids import sha256_of, sha256_of_file
 from billing_assets.intake.parse import ParsedFile, parse_file
 from billing_assets.intake.presets import preset_of
 from billing_assets.intake.resolve import Resolved, around, resolve_day
@@ -123,7 +124,12 @@ class Intake:
         # files are parsed side by side, and logged and landed one after another in their order
         with ThreadPoolExecutor(workers) as pool:
             for path, source in waiting:
-                content = path.read_bytes()
+                try:
+                    content = path.read_bytes()
+                except FileNotFoundError:
+                    # another run has taken it meanwhile
+                    done += 1
+                    continue
                 sha256 = sha256_of(content)
                 if any(
                     facts.sha256 == sha256
@@ -185,7 +191,7 @@ class Intake:
             if (known.source, known.name) != (facts.source, facts.name):
                 self.registry.files.record(facts, now=self.now, who=self.who)
             self.report.redelivered.append(path.name)
-            path.unlink()
+            path.unlink(missing_ok=True)
             return None
         if facts.sequence is None:
             self.report.warnings.append(
@@ -228,14 +234,19 @@ class Intake:
 
     def _refuse(self, arrived: _Arrived, error: InputError) -> None:
         """Keep a refused file in quarantine with its reason beside it."""
-        path = arrived.path
+        path, sha256 = arrived.path, arrived.facts.sha256
         folder = self.quarantine / path.parent.name
         folder.mkdir(parents=True, exist_ok=True)
+        kept = folder / path.name
+        if kept.exists() and sha256_of_file(kept) != sha256:
+            # another refused file of this name stays
+            kept = folder / f"{sha256[:12]}_{path.name}"
         reason = "\n".join(str(problem) for problem in error.problems)
-        (folder / f"{path.name}.reason.txt").write_text(reason + "\n")
+        (folder / f"{kept.name}.reason.txt").write_text(reason + "\n")
         refused = replace(arrived.facts, state=FileState.QUARANTINED, message=reason)
         self.registry.files.record(refused, now=self.now, who=self.who)
-        path.replace(folder / path.name)
+        with suppress(FileNotFoundError):
+            path.replace(kept)
         self.report.quarantined += error.problems
 
     def _land(self) -> None:
@@ -251,7 +262,7 @@ class Intake:
             self.lake.replace_slice(table, pl.concat(frames), part)
         for one in batch:
             self.registry.files.record(one.facts, one.parsed.counts, now=self.now, who=self.who)
-            one.path.unlink()
+            one.path.unlink(missing_ok=True)
             self._count(one)
 
     def _count(self, one: _Taken) -> None:
