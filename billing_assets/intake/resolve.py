@@ -156,20 +156,25 @@ def _copies(frame: pl.DataFrame, keys: Sequence[str], level: str) -> pl.DataFram
 def _calls(parts: pl.DataFrame) -> pl.DataFrame:
     """Parts with their call: `_first` (its record id), `_day`, and `_whole` if none is missing.
 
-    A part belongs to the newest first part of its call within reach before it.
+    A part belongs to the newest first part of its call that begins not after it, within reach.
     """
-    begun = parts.filter(pl.col("part") == 1).select(*_CALL, pl.col("day").alias("_begun")).unique()
+    begun = (
+        parts.filter(pl.col("part") == 1)
+        .group_by(*_CALL, pl.col("setup_time").alias("_begun"))
+        .agg(pl.col("day").min().alias("_day"))
+    )
     anchors = parts.join(begun, on=_CALL, how="left", nulls_equal=True)
-    ago = (pl.col("day") - pl.col("_begun")).dt.total_days()
+    ago = (pl.col("day") - pl.col("_day")).dt.total_days()
     anchored = (
-        anchors.filter(ago.is_between(0, REACH_DAYS))
-        .group_by("record_id")
-        .agg(pl.col("_begun").max())
+        anchors.filter(ago.is_between(0, REACH_DAYS) & (pl.col("_begun") <= pl.col("setup_time")))
+        .sort("_begun")
+        .group_by("record_id", maintain_order=True)
+        .agg(pl.col("_begun", "_day").last())
     )
     calls = parts.join(anchored, on="record_id", how="left").with_columns(
-        pl.coalesce("_begun", "day").alias("_day")
+        pl.coalesce("_day", "day").alias("_day")
     )
-    key = (*_CALL, "_day")
+    key = (*_CALL, "_begun", "_day")
     number, has_begun = pl.col("part"), pl.col("_begun").is_not_null()
     first = pl.col("record_id").sort_by("part", "record_id").first()
     whole = (
