@@ -6,6 +6,7 @@ import click
 import typer
 
 from billing_assets.cli import audit, cycles, reference
+from billing_assets.cli.bench import bench
 from billing_assets.cli.demo import demo
 from billing_assets.cli.output import console, fail
 from billing_assets.cli.price import price
@@ -31,6 +32,7 @@ app.command()(audit.explain)
 app.command()(audit.verify)
 app.command()(audit.sql)
 app.command()(price)
+app.command()(bench)
 
 
 @app.command()
