@@ -37,7 +37,8 @@ def e164(number: pl.Expr, trunk: pl.Expr, source: Source) -> pl.Expr:
     text = text.str.replace(r"(?i)^(?:sips?|tel):([^@;]*).*$", "$1")
     text = text.str.replace(r"^([^@]+)@.*$", "$1")
     written = text.str.replace_all(r"[ ().-]", "")
-    text = pl.when(written.str.contains(r"^\+?\d+$")).then(written).otherwise(text)
+    spaced = text.str.contains(r"^\+?[\d(][\d ().-]*$")
+    text = pl.when(spaced).then(written).otherwise(text)
     dialled = text.str.replace(r"^(?:00|011)" if source.country_code == "1" else r"^00", "")
     if source.country_code and source.country_code not in _NO_TRUNK_ZERO:
         # Italian numbers keep their 0 when they are dialled from abroad
