@@ -47,33 +47,34 @@ class CodeIndex:
     def _ascending(self) -> np.ndarray:
         return self.codes[self._order]
 
-    def lookup(self, number: pl.Expr, length: pl.Expr) -> pl.Expr:
-        """Code id (Int32) of a column of numbers (Int64) with their lengths (digits).
+    def with_ids(self, frame: pl.LazyFrame, number: str, length: str, name: str) -> pl.LazyFrame:
+        """Add column `name`: the code id (Int32) of a column of numbers with their lengths.
 
-        Null numbers stay null; a number without any code has id 0.
+        Null numbers stay null; a number without any code has id 0. Each level is a column of its
+        own making: nested in one expression, the levels would double it each.
         """
+        digits, size = pl.col(number), pl.col(length)
         power = pl.lit(pl.Series(_POWERS))
 
-        def digits(first: int) -> pl.Expr:
-            """The first `first` digits of a number of at least that length."""
-            return number // power.gather((length.cast(pl.Int32) - first).clip(0, 15))
+        def leading(count: int) -> pl.Expr:
+            """The first `count` digits of a number of at least that length."""
+            return digits // power.gather((size.cast(pl.Int32) - count).clip(0, 15))
 
-        head = pl.when(length >= HEAD).then(digits(HEAD)).otherwise(number + 10**HEAD)
-        cell = _gather(self.levels[0], head)
+        head = pl.when(size >= HEAD).then(leading(HEAD)).otherwise(digits + 10**HEAD)
+        frame = frame.with_columns(_gather(self.levels[0], head).alias(name))
+        cell = pl.col(name)
         for depth, table in enumerate(self.levels[1:]):
             known = HEAD + STEP * depth
             place = (
-                pl.when(length >= known + 2)
-                .then(digits(known + 2) % 100)
-                .when(length == known + 1)
-                .then(100 + number % 10)
+                pl.when(size >= known + 2)
+                .then(leading(known + 2) % 100)
+                .when(size == known + 1)
+                .then(100 + digits % 10)
                 .otherwise(110)
             )
-            below = _gather(
-                table, pl.when(cell < 0).then((-cell - 1).cast(pl.Int64) * BLOCK + place)
-            )
-            cell = pl.coalesce(below, cell)
-        return cell
+            below = pl.when(cell < 0).then((-cell - 1).cast(pl.Int64) * BLOCK + place)
+            frame = frame.with_columns(pl.coalesce(_gather(table, below), cell).alias(name))
+        return frame
 
 
 def _gather(table: np.ndarray, index: pl.Expr) -> pl.Expr:

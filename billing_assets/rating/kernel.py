@@ -119,8 +119,8 @@ class Kernel:
         frame = frame.with_columns(self._event_time().alias("_at"))
         frame = frame.with_columns(self._cell(pl.col("_at")).alias("_cell"))
         frame = frame.with_columns(_gather(side.rows, pl.col("_cell")).alias("_row"))
-        frame = frame.with_columns(self._code().alias("_code"))
-        frame = frame.with_columns(self._class_of_caller().alias("_class"))
+        frame = self._with_code(frame)
+        frame = self._with_class(frame)
         row = pl.col("_row")
         place = self._of_row("deck") * plan.decks.shape[1] + pl.col("_code")
         node = _gather(plan.decks.ravel(), pl.when(row > NO_AGREEMENT).then(place))
@@ -165,35 +165,37 @@ class Kernel:
             .otherwise(answer)
         )
 
-    def _code(self) -> pl.Expr:
-        """Code id of the number that the agreement matches; null when there is none."""
+    def _with_code(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """Add `_code`: the code id of the number that the agreement matches; null without one."""
         plan = self.plan
         used = {row.match for row in plan.rows[2:]}
-        dialled = plan.codes.lookup(pl.col("b_number"), pl.col("b_length"))
         if used <= {"dialled"}:
-            return dialled
+            return plan.codes.with_ids(frame, "b_number", "b_length", "_code")
         match = _gather(
             pl.Series([_MATCHES.index(row.match) for row in plan.rows], dtype=pl.Int8),
             pl.col("_row"),
         )
         number = pl.when(match == 0).then("b_number")
-        length = pl.when(match == 0).then("b_length")
         for name in sorted(used - {"dialled"}):
-            here = match == _MATCHES.index(name)
-            value = _numeric(name, plan)
-            number = number.when(here).then(value)
-            length = length.when(here).then(_digits(value))
-        return plan.codes.lookup(number, length)
+            number = number.when(match == _MATCHES.index(name)).then(_numeric(name, plan))
+        frame = frame.with_columns(number.alias("_number"))
+        frame = frame.with_columns(_digits(pl.col("_number")).alias("_digits"))
+        return plan.codes.with_ids(frame, "_number", "_digits", "_code")
 
-    def _class_of_caller(self) -> pl.Expr:
-        """Class of the calling number within its agreement; 0 where it does not matter."""
+    def _with_class(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """Add `_class`: the calling number's within its agreement; 0 where it does not matter."""
         plan = self.plan
         schemes = np.array([row.scheme for row in plan.rows], np.int64)
         if (schemes == -1).all():
-            return pl.lit(0, pl.Int64)
+            return frame.with_columns(pl.lit(0, pl.Int64).alias("_class"))
+        frame = plan.codes.with_ids(frame, "a_number", "a_length", "_caller")
+        return frame.with_columns(self._class(schemes).alias("_class"))
+
+    def _class(self, schemes: np.ndarray) -> pl.Expr:
+        plan = self.plan
         scheme = _gather(schemes, pl.col("_row"))
         width = plan.origins.shape[1]
-        caller = plan.codes.lookup(pl.col("a_number"), pl.col("a_length")).fill_null(0)
+        caller = pl.col("_caller").fill_null(0)
         kind = pl.col("a_kind").cast(pl.Enum(A_KINDS)).to_physical().cast(pl.Int64)
         by_kind = _gather(
             plan.kinds.ravel(), pl.when(scheme >= 0).then(scheme * len(A_KINDS) + kind)
@@ -244,7 +246,9 @@ class Kernel:
             self._fees(terms).alias("_fees"),
         )
         frame = frame.with_columns(self._out_of_range(terms).alias("_reason"))
-        frame = frame.with_columns(amount_of(terms, *self._cost(terms)))
+        whole, part = self._cost(terms)
+        frame = frame.with_columns(whole.alias("_whole"), part.alias("_part"))
+        frame = frame.with_columns(amount_of(terms, pl.col("_whole"), pl.col("_part")))
         return frame.with_columns(self._crosses().alias("_split"))
 
     def _quantity(self, terms: "TermColumns") -> pl.Expr:
@@ -473,7 +477,9 @@ def _numeric(name: str, plan: RatingPlan) -> pl.Expr:
     """The number of a record that an agreement matches instead of the dialled one."""
     if name == "event_type":
         codes = plan.event_types or {"": event_code("")}
-        return pl.col("event_type").replace_strict(codes, default=10**14, return_dtype=pl.Int64)
+        named = pl.col("event_type")
+        priced = named.replace_strict(codes, default=10**14, return_dtype=pl.Int64)
+        return pl.when(named.is_not_null()).then(priced)
     number = pl.col(name).cast(pl.Int64)
     if name == "routing_number":
         number = pl.coalesce(number, "b_number")

@@ -419,6 +419,8 @@ class PlainRater:
                 price += from_e10(_int(row["first_price_e10"]) - _int(row["price_e10"] or 0))
             if not free:
                 cost += Fraction(size, per) * Fraction(price)
+            if cost * E10 > MAX_E10:
+                raise _Unpriced("OUT_OF_RANGE")
             mark = row["rate_id"]
             if not prices or prices[-1][0] != mark:
                 prices.append((mark, price, size))

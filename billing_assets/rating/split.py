@@ -34,7 +34,7 @@ def split_legs(kernel: Kernel, records: pl.LazyFrame) -> pl.DataFrame:
     priced = legs.lazy().with_columns(
         pl.Series("_whole", parts.whole),
         pl.Series("_part", parts.part),
-        pl.Series("_reason", parts.reason, dtype=pl.String),
+        pl.Series("_reason", parts.reason.tolist(), dtype=pl.String),
         pl.Series("_single", parts.single),
     )
     priced = priced.with_columns(amount_of(terms, pl.col("_whole"), pl.col("_part")))
