@@ -77,7 +77,7 @@ GOOD: dict[str, str] = {
 """A good canonical voice record; other columns are empty."""
 
 
-def line(columns: tuple[str, ...] = CANONICAL, **changes: str) -> str:
+def line(columns: tuple[str, ...] = CANONICAL, /, **changes: str) -> str:
     """A canonical CSV line: the good record with some cells changed."""
     cells = {**GOOD, **changes}
     return ",".join(cells.get(name, "") for name in columns)
