@@ -66,5 +66,7 @@ def test_the_readme_names_every_setting() -> None:
 def test_the_architecture_lists_every_room_in_its_order() -> None:
     text = (PROJECT_ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `([a-z]+)(?:/|\.py)` \|", text, re.MULTILINE)
-    there = [r for r in ROOMS if (PACKAGE / r).is_dir() or (PACKAGE / f"{r}.py").exists()]
+    there = [
+        r for r in ROOMS if (PACKAGE / r / "__init__.py").exists() or (PACKAGE / f"{r}.py").exists()
+    ]
     assert listed == there

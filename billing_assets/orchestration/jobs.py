@@ -7,7 +7,6 @@ from datetime import timedelta
 import dagster as dg
 
 from billing_assets.core.settings import Settings
-from billing_assets.installation import Installation
 from billing_assets.orchestration.partitions import PARTNERS
 
 take_in_job = dg.define_asset_job(
@@ -73,10 +72,3 @@ def inbox_files(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest |
         return
     context.update_cursor(stamp)
     yield dg.RunRequest()
-
-
-def register_partners(instance: dg.DagsterInstance, installation: Installation) -> list[str]:
-    """Make every partner of the reference data a partition key; returns them all, sorted."""
-    partners = sorted(installation.reference.partners)
-    instance.add_dynamic_partitions(PARTNERS.name or "", partners)
-    return partners

@@ -15,7 +15,7 @@ from billing_assets.core.errors import BillingError
 from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
 from billing_assets.orchestration.build import build_defs
-from billing_assets.orchestration.jobs import END_TAG, START_TAG, month_tags, register_partners
+from billing_assets.orchestration.jobs import END_TAG, START_TAG, month_tags
 from billing_assets.orchestration.partitions import MONTHS, USAGE_DAYS
 
 _DAGSTER_YAML = """\
@@ -62,9 +62,8 @@ class Runs:
             yield cls(settings, instance)
 
     def take_in(self) -> None:
-        """Load the reference folder, take in new files, and know all partners as partitions."""
+        """Load the reference folder and take in new files."""
         self._run(["reference_data", "mediation_files"])
-        register_partners(self._instance, self.installation)
 
     def unrated(self, days: Collection[date]) -> list[date]:
         """Those of some UTC days that no run has rated yet."""
@@ -107,7 +106,6 @@ class Runs:
         issue_date: date | None,
         **config: str,
     ) -> None:
-        register_partners(self._instance, self.installation)
         if issue_date:
             config["issue_date"] = issue_date.isoformat()
         everyone = sorted(self.installation.reference.partners)

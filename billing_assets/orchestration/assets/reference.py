@@ -4,6 +4,7 @@ import dagster as dg
 import polars as pl
 
 from billing_assets.orchestration.groups import Group
+from billing_assets.orchestration.partitions import PARTNERS
 from billing_assets.orchestration.resources import Home, now
 from billing_assets.orchestration.tables import markdown, problem_table
 from billing_assets.reference.load import read_folder
@@ -16,6 +17,7 @@ def reference_data(context: dg.AssetExecutionContext, installation: Home) -> dg.
 
     A file with a problem is refused with its place and reason, and its last good version stays
     in force. The data version is the content hash, so a changed sheet marks what it priced stale.
+    Each partner becomes a partition that can be billed.
     """
     taken = take_reference(
         read_folder(installation.settings.reference),
@@ -28,6 +30,7 @@ def reference_data(context: dg.AssetExecutionContext, installation: Home) -> dg.
     for problem in taken.problems:
         context.log.warning(str(problem))
     reference = taken.reference
+    context.instance.add_dynamic_partitions(PARTNERS.name or "", sorted(reference.partners))
     agreements = pl.DataFrame(
         [
             (a.terms.partner, a.terms.key, a.terms.leg, a.terms.service, a.deck.rows.height)
