@@ -1,169 +1,152 @@
-"""Numbers as switches write them, to E.164 digits and to the kinds that money hangs on (1.2)."""
+"""Numbers as switches write them, to E.164 digits, and the kinds of calling numbers (1.2)."""
+
+from typing import Any
 
 import polars as pl
 import pytest
 
-from billing_assets.intake.keys import stable_key
-from billing_assets.intake.numbers import e164, kind_of, read_numbers
+from billing_assets.intake.numbers import ANONYMOUS, e164, read_numbers
 from billing_assets.reference.models import Source
 from tests.support.intake import line, only, parse, refusals, source_of, table
 
-
-def digits(number: str, source: Source, trunk: str = "sw1/TG01") -> str | None:
-    frame = pl.DataFrame({"n": [number], "t": [trunk]})
-    text = frame.select(e164(pl.col("n"), pl.col("t"), source)).item()
-    (row,) = read_numbers(frame["n"], frame["t"], source)["text"]
-    assert row == text, "the quick way reads as the rules do"
-    return text
+TRUNK = "sw1/TG01"
+PORTUGAL = source_of(country_code="351")
 
 
-PORTUGAL, US, ITALY = (source_of(country_code=code) for code in ("351", "1", "39"))
-NOWHERE = source_of()
+def digits(written: str, source: Source = PORTUGAL, trunk: str = TRUNK) -> str | None:
+    return read_numbers(pl.Series([written]), pl.Series([trunk]), source)["text"][0]
 
 
 @pytest.mark.parametrize(
-    ("written", "source", "expected"),
+    "written",
     [
-        ("351211234567", PORTUGAL, "351211234567"),
-        ("+351211234567", PORTUGAL, "351211234567"),
-        ("00351211234567", PORTUGAL, "351211234567"),
-        ("0211234567", PORTUGAL, "351211234567"),
-        (" +351 (21) 123-45.67 ", PORTUGAL, "351211234567"),
-        ("0014155550100", PORTUGAL, "14155550100"),
-        ("01144207123456", US, "44207123456"),
-        ("01144207123456", PORTUGAL, "3511144207123456"),
-        ("+14155550100", US, "14155550100"),
-        ("14155550100", US, "14155550100"),
-        ("0669812345", ITALY, "390669812345"),
-        ("+390669812345", PORTUGAL, "390669812345"),
-        ("00351211234567", NOWHERE, "351211234567"),
-        ("0211234567", NOWHERE, "0211234567"),
-        ("sip:+351211234567@198.51.100.1;user=phone", PORTUGAL, "351211234567"),
-        ("tel:+351211234567", PORTUGAL, "351211234567"),
-        ("0211234567@198.51.100.1", PORTUGAL, "351211234567"),
+        "442071234567",
+        "+442071234567",
+        "00442071234567",
+        "+44 20 7123 4567",
+        "+44 (20) 7123-4567",
+        "0044.207.123.4567",
+        "  442071234567  ",
+        "sip:+442071234567@198.51.100.7:5060;user=phone",
+        "sips:442071234567@example.net",
+        "tel:+44-20-7123-4567;phone-context=example.net",
+        "442071234567@198.51.100.7",
     ],
 )
-def test_national_and_international_writing_come_to_the_same_digits(
-    written: str, source: Source, expected: str
-) -> None:
-    assert digits(written, source) == expected
+def test_every_international_form_is_the_same_number(written: str) -> None:
+    assert digits(written) == "442071234567"
+    assert digits(written, source_of()) == "442071234567"
+
+
+def test_a_national_zero_becomes_the_sources_country_code() -> None:
+    assert digits("0211234567") == "351211234567"
+    assert digits("0211234567", source_of()) == "0211234567", "without a country it is unknown"
 
 
 @pytest.mark.parametrize(
-    ("written", "trunk", "expected"),
+    ("country", "written", "expected"),
     [
-        ("99100447700900123", "sw1/TG01", "447700900123"),
-        ("99100+447700900123", "sw1/TG01", "447700900123"),
-        ("991000211234567", "sw1/TG01", "351211234567"),
-        ("447700900123", "sw1/TG01", "447700900123"),
-        ("99100447700900", "sw1/TG02", "99100447700900"),
-        ("1234#00447700900123", "sw1/TG03", "447700900123"),
+        ("44", "02071234567", "442071234567"),
+        ("39", "0612345678", "390612345678"),
+        ("1", "0114420712345", "4420712345"),
+        ("1", "+442071234567", "442071234567"),
+        ("351", "0114420712345", "351114420712345"),
     ],
+    ids=["trunk zero", "Italy keeps its zero", "011 from +1", "plus", "011 elsewhere is national"],
 )
-def test_the_technical_prefix_of_a_trunk_goes_before_anything_else(
-    written: str, trunk: str, expected: str
-) -> None:
-    prefixes = {"sw1/TG01": "99100", "sw1/TG03": "1234#"}
-    assert digits(written, source_of(country_code="351", prefixes=prefixes), trunk) == expected
+def test_dialling_rules_are_those_of_the_country(country: str, written: str, expected: str) -> None:
+    assert digits(written, source_of(country_code=country)) == expected
 
 
-@pytest.mark.parametrize(
-    ("written", "kind", "number", "length"),
-    [
-        ("351211234567", "number", 351211234567, 12),
-        ("12345", "number", 12345, 5),
-        ("123456789012345", "number", 123456789012345, 15),
-        ("1234", "invalid", 1234, 4),
-        ("1234567890123456", "invalid", 1234567890123456, 16),
-        ("123456789012345678", "invalid", 123456789012345678, 18),
-        ("1234567890123456789", "invalid", None, None),
-        ("0212345678", "invalid", 212345678, 10),
-        ("", "missing", None, None),
-        ("anonymous", "anonymous", None, None),
-        ("Anonymous", "anonymous", None, None),
-        ("withheld", "anonymous", None, None),
-        ("RESTRICTED", "anonymous", None, None),
-        ("unknown", "anonymous", None, None),
-        ("Private", "anonymous", None, None),
-        ("sip:anonymous@anonymous.invalid", "anonymous", None, None),
-        ("MyBank", "alpha", None, None),
-        ("35121O234567", "alpha", None, None),
-    ],
-)
-def test_every_calling_number_has_its_kind(
-    written: str, kind: str, number: int | None, length: int | None
+def test_a_number_with_plus_is_never_taken_for_a_national_one() -> None:
+    assert digits("+0211234567") == "0211234567"
+
+
+def test_a_technical_prefix_goes_before_anything_else_and_on_its_trunk_alone() -> None:
+    site = source_of(country_code="351", prefixes={TRUNK: "9990", "sw1/TG02": "777#"})
+    assert digits("9990442071234567", site) == "442071234567"
+    assert digits("999000442071234567", site) == "442071234567"
+    assert digits("99900211234567", site) == "351211234567"
+    assert digits("442071234567", site) == "442071234567", "the trunk also sends plain numbers"
+    assert digits("9990442071234567", site, "sw1/TG09") == "9990442071234567"
+    assert digits("777#442071234567", site, "sw1/TG02") == "442071234567"
+
+
+def test_a_prefix_is_stripped_once() -> None:
+    site = source_of(prefixes={TRUNK: "44"})
+    assert digits("44442071234567", site) == "442071234567"
+
+
+KINDS = [
+    ("351211234567", "number", 351211234567),
+    ("12345", "number", 12345),
+    ("123456789012345", "number", 123456789012345),
+    ("1234", "invalid", 1234),
+    ("1234567890123456", "invalid", 1234567890123456),
+    ("12345678901234567", "invalid", 12345678901234567),
+    ("9" * 30, "invalid", None),
+    ("0123456", "invalid", 123456),
+    ("", "missing", None),
+    ("   ", "missing", None),
+    ("ACME", "alpha", None),
+    ("35121x", "alpha", None),
+    ("#31#351211234567", "alpha", None),
+    *((word, "anonymous", None) for word in ANONYMOUS),
+    ("Anonymous", "anonymous", None),
+    ("sip:anonymous@anonymous.invalid", "anonymous", None),
+]
+
+
+@pytest.mark.parametrize(("written", "kind", "number"), KINDS)
+def test_a_calling_number_lands_whatever_it_is_with_its_kind(
+    written: str, kind: str, number: int | None
 ) -> None:
     row = only(parse(table(line(a_number=written))).landed)
-    assert (row["a_kind"], row["a_number"], row["a_length"]) == (kind, number, length)
+    assert (row["a_kind"], row["a_number"]) == (kind, number)
+    assert (row["a_length"] is None) == (number is None)
 
 
-def test_a_kind_is_told_of_digits_as_they_stand() -> None:
-    numbers = pl.DataFrame({"n": ["351211234567", None, "x"]})
-    assert numbers.select(kind_of(pl.col("n"))).to_series().to_list() == [
-        "number",
-        "missing",
-        "alpha",
-    ]
+def test_the_length_keeps_a_leading_zero_that_an_integer_loses() -> None:
+    row = only(parse(table(line(a_number="0123456"))).landed)
+    assert (row["a_number"], row["a_length"]) == (123456, 7)
 
 
-@pytest.mark.parametrize("service", ["voice", "sms"])
-@pytest.mark.parametrize("written", ["1", "112", "447700900123", "123456789012345"])
-def test_a_called_number_has_one_to_fifteen_digits(service: str, written: str) -> None:
-    row = only(parse(table(line(service=service, b_number=written, quantity="1"))).landed)
+@pytest.mark.parametrize("written", ["1", "112", "442071234567", "442071234567890"])
+def test_a_called_number_has_one_to_fifteen_digits(written: str) -> None:
+    row = only(parse(table(line(b_number=written))).landed)
     assert (row["b_number"], row["b_length"]) == (int(written), len(written))
 
 
-@pytest.mark.parametrize("service", ["voice", "sms"])
 @pytest.mark.parametrize(
-    "written", ["1234567890123456", "44770090O123", "0212345678", "0", "-44770090", "*31#", "+"]
+    "written", ["4420712345678901", "0", "0123", "+", "00", "12a", "anonymous"]
 )
-def test_a_called_number_that_is_none_costs_its_row(service: str, written: str) -> None:
-    read = parse(table(line(service=service, b_number=written, quantity="1")))
-    assert refusals(read) == [(2, "BAD_NUMBER", "b_number", written)]
+def test_a_called_number_that_is_none_is_refused_as_it_was_written(written: str) -> None:
+    read = parse(table(line(), line(b_number=written)))
+    assert refusals(read) == [(3, "BAD_NUMBER", "b_number", written)]
 
 
-def test_plain_and_other_numbers_of_one_column_keep_their_rows() -> None:
-    written = ["351211234567", "+44 20 7123 4567", "", "12", "442071234567", "anonymous"]
-    read = parse(table(*(line(a_number=one) for one in written)))
-    assert read.landed["a_number"].to_list() == [
-        351211234567,
-        442071234567,
-        None,
-        12,
-        442071234567,
-        None,
-    ]
-    assert read.landed["a_kind"].to_list() == [
-        "number",
-        "number",
-        "missing",
-        "invalid",
-        "number",
-        "anonymous",
-    ]
-
-
-def mixed(word: int) -> int:
-    """The finaliser of SplitMix64, in plain integers."""
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        word = (word ^ word >> shift) * factor % 2**64
-    return word ^ word >> 31
-
-
-def plain_key(text: str) -> int:
-    octets = text.encode()
-    words = [octets[n : n + 8].ljust(8, b"\0") for n in range(0, len(octets), 8)]
-    total = len(octets) + sum(
-        mixed(int.from_bytes(word, "little") ^ n * 0x9E3779B97F4A7C15 % 2**64)
-        for n, word in enumerate(words, start=1)
+def test_the_called_number_goes_by_the_prefix_of_its_own_switch() -> None:
+    columns = ("service", "switch", "in_trunk", "answer_time", "duration_ms", "b_number")
+    site = source_of(prefixes={"sw1/TG01": "99", "sw2/TG01": "77"})
+    read = parse(
+        table(
+            line(columns, switch="sw1", b_number="99442071234567"),
+            line(columns, switch="sw2", b_number="77442071234567"),
+            line(columns, switch="sw3", b_number="442071234567"),
+            columns=columns,
+        ),
+        site,
     )
-    return mixed(total % 2**64) >> 1
+    assert read.landed["b_number"].to_list() == [442071234567] * 3
 
 
-def test_keys_of_calls_are_those_of_the_definition_whatever_stands_beside_them() -> None:
-    texts = ["", "a", "LIS1|8f3c", "12345678", "123456789", "ç" * 7, "x" * 200]
-    expected = [plain_key(text) for text in texts]
-    assert stable_key(pl.Series(texts)).to_list() == expected
-    assert [stable_key(pl.Series([text]))[0] for text in texts] == expected
-    assert stable_key(pl.Series([None, "a"])).to_list() == [None, plain_key("a")]
-    assert plain_key("LIS1|8f3c") == 2666405720691833517, "a key once stored never changes"
+def test_the_fast_way_for_plain_digits_reads_as_the_rules_do() -> None:
+    written = ["442071234567", "+442071234567", "0211234567", "", "anonymous", "9990351", "12 34 5"]
+    site = source_of(country_code="351", prefixes={TRUNK: "9990"})
+    for trunk in (TRUNK, "sw1/TG09", None):
+        trunks = pl.Series([trunk] * len(written), dtype=pl.String)
+        frame = pl.DataFrame({"number": written, "trunk": trunks})
+        rules: list[Any] = frame.select(e164(pl.col("number"), pl.col("trunk"), site))[
+            "number"
+        ].to_list()
+        assert read_numbers(frame["number"], trunks, site)["text"].to_list() == rules
