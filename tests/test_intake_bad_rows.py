@@ -223,3 +223,17 @@ def test_canonical_columns_are_all_read_or_refused() -> None:
     for name in set(CANONICAL) - free:
         read = parse(table(line(), line(**{name: "§rubbish§"})))
         assert [refusal[2] for refusal in refusals(read)] == [name]
+
+
+def test_json_numbers_with_an_exponent_are_no_digits() -> None:
+    """4.42e11 is a called number whose last digits somebody's spreadsheet rounded away."""
+    lines = [json.dumps({**GOOD, "status": '":1e5,'})]
+    for value in ("4.42e11", "4.42E+11"):
+        lines.append(json.dumps(GOOD).replace('"442071234567"', value))
+    read = parse("\n".join(lines), source_of("canonical-jsonl"))
+    assert read.landed["status"].to_list() == ['":1e5,']
+    assert refusals(read) == [
+        (2, "BAD_NUMBER", "b_number", "4.42e11"),
+        (3, "BAD_NUMBER", "b_number", "4.42E+11"),
+    ]
+    assert read.rejected["payload"].to_list() == lines[1:]

@@ -30,6 +30,9 @@ MAX_SPAN = 20
 _CHUNK = 16 * 1024 * 1024
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _MARK = b"\xef\xbb\xbf"
+_EXPONENT = r'(\w":\s*)(-?\d+(?:\.\d+)?[eE][+-]?\d+)(\s*[,}])'
+"""A number with an exponent after a key; within a text, a quote has a backslash before it."""
+
 _LINE: dict[str, type[pl.DataType]] = {"row": pl.Int64, "payload": pl.String}
 
 
@@ -329,9 +332,12 @@ def _mend_quotes(lines: pl.DataFrame, shape: _Shape) -> tuple[pl.DataFrame, pl.D
 def read_objects(text: bytes, names: Sequence[str]) -> Lines:
     """Read JSON lines: an object a line, its values as text; other lines are set aside.
 
-    So is an object with a name that is none of `names`: its value would be lost.
+    So is an object with a name that is none of `names`: its value would be lost. A number that
+    is written with an exponent stays as it is written, for its digits may have been rounded.
     """
-    lines = numbered_lines(text)
+    lines = numbered_lines(text).with_columns(
+        pl.col("payload").str.replace_all(_EXPONENT, '$1"$2"$3').alias("object")
+    )
     # a key that is not known, or a line that is no object, is seen before anything is read
     with duckdb.connect() as connection:
         connection.register("lines", lines.to_arrow())
@@ -339,11 +345,11 @@ def read_objects(text: bytes, names: Sequence[str]) -> Lines:
             """
             select
                 case
-                    when not json_valid(payload) then false
-                    when json_type(payload) <> 'OBJECT' then false
+                    when not json_valid(object) then false
+                    when json_type(object) <> 'OBJECT' then false
                     else
-                        list_has_all($names, json_keys(payload))
-                        and len(list_distinct(json_keys(payload))) = len(json_keys(payload))
+                        list_has_all($names, json_keys(object))
+                        and len(list_distinct(json_keys(object))) = len(json_keys(object))
                 end as fits
             from lines
             """,
@@ -353,11 +359,11 @@ def read_objects(text: bytes, names: Sequence[str]) -> Lines:
     schema = dict.fromkeys(names, pl.String)
     columns = pl.DataFrame(schema=schema)
     if good.height:
-        body = "\n".join(good["payload"].to_list()).encode()
+        body = "\n".join(good["object"].to_list()).encode()
         columns = pl.read_ndjson(io.BytesIO(body), schema=schema)
     return Lines(
         _trimmed(columns).hstack(good.select("row")),
-        wrong.with_columns(pl.lit(None, pl.Int64).alias("found")),
+        wrong.select("row", "payload", pl.lit(None, pl.Int64).alias("found")),
     )
 
 
