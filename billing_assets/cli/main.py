@@ -2,7 +2,6 @@
 
 import sys
 
-import click
 import typer
 
 from billing_assets.cli import audit, cycles, reference
@@ -49,14 +48,7 @@ def home() -> None:
 def main() -> None:
     """Run the command line; what a user can cause is told in a sentence, never a traceback."""
     try:
-        app(standalone_mode=False)
+        app()
     except BillingError as error:
         fail(error)
         sys.exit(2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)

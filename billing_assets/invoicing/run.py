@@ -79,7 +79,7 @@ def run_cycle(
         {
             USAGE_VERSION: charged.usage_version,
             "lines": charged.charges.height,
-            **{name: str(amount) for name, amount in totals.items()},
+            **{name: f"{amount:f}" for name, amount in totals.items()},
         },
         now=now,
         who=who,

@@ -69,7 +69,7 @@ def current_reference(registry: Registry, blobs: BlobStore) -> Reference:
     """The reference data in force; raises `NotFound` when none was loaded yet."""
     version = registry.versions.current_reference()
     if version is None:
-        raise NotFound("no reference data loaded yet", hint="run `icb reference load`")
+        raise NotFound("no reference data loaded yet", hint="run `icb run`")
     return reference_of(version.hash, registry, blobs)
 
 
