@@ -321,7 +321,7 @@ def _whole(text: pl.Series) -> pl.Series:
     )[:, 0]
 
 
-_DIGITS = r"^-?\d{1,18}$"
+_DIGITS = r"^-?[0-9]{1,18}$"
 
 
 def _rules() -> list[tuple[pl.Expr, str, str]]:
@@ -341,7 +341,7 @@ def _rules() -> list[tuple[pl.Expr, str, str]]:
         (service.is_null(), "MISSING_FIELD", "service"),
         (~service.is_in([s.value for s in Service]), "UNKNOWN_SERVICE", "service"),
         (pl.col("_minutes_west") == "", "MISSING_FIELD", "minutes_west"),
-        no_digits("minutes_west", r"^[+-]?\d{1,4}$"),
+        no_digits("minutes_west", r"^[+-]?[0-9]{1,4}$"),
         *((pl.col(f"_unread_{name}"), "BAD_TIME", name) for name in _STAMPS),
         (pl.col("setup_time").is_null(), "MISSING_FIELD", "setup_time"),
         *(
@@ -354,7 +354,7 @@ def _rules() -> list[tuple[pl.Expr, str, str]]:
             "MISSING_FIELD",
             "in_trunk",
         ),
-        no_digits("duration_ms", r"^-?\d{1,18}(?:\.\d{1,9})?$"),
+        no_digits("duration_ms", r"^-?[0-9]{1,18}(?:\.[0-9]{1,9})?$"),
         (
             pl.col("_reported").is_null() & pl.col("_duration_ms").is_not_null(),
             "BAD_NUMBER",
@@ -442,10 +442,9 @@ def _rejected(
     sha256: str,
 ) -> pl.DataFrame:
     """Rows that are refused, in the columns of `rejected`, in the order of the file."""
-    if refused.height:
-        refused = _payloads(text, refused)
-    else:
-        refused = refused.with_columns(pl.lit(None, pl.String).alias("payload"))
+    if refused.is_empty() and ragged.is_empty():
+        return pl.DataFrame(schema=REJECTED.schema)
+    refused = _payloads(text, refused)
     unread = "NOT_AN_OBJECT" if preset.objects else "OPEN_QUOTE"
     cut = ragged.select(
         "row",
@@ -505,5 +504,8 @@ def _joined(frames: list[pl.DataFrame], schema: pl.Schema) -> pl.DataFrame:
     if not frames:
         return pl.DataFrame(schema=schema)
     return pl.concat(
-        frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items()) for frame in frames
+        frame.select(schema.names()).cast(
+            {name: dtype for name, dtype in schema.items() if frame.schema[name] != dtype}
+        )
+        for frame in frames
     )
