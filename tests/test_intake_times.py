@@ -80,7 +80,7 @@ def test_a_column_may_mix_forms_without_one_spoiling_the_other() -> None:
         "2026-03-10T12:00:00+25:00",
         "2026-03-10T12:00:00ZZ",
         "2026-03-10T12:00:00.000Z2026-03-10T12:00:00.000Z",
-        "１２３４-03-10T12:00:00Z",
+        "\uff12\uff10\uff12\uff16-03-10T12:00:00Z",
         "now",
     ],
 )
@@ -139,24 +139,18 @@ def test_a_time_that_clocks_repeat_is_its_first_pass_unless_proved_otherwise(
     assert second(written + "Z", zone) == first(written + "Z", zone), "UTC has one pass"
 
 
-@pytest.mark.parametrize(
-    ("zone", "day", "hour_before", "utc_offset"),
-    [(LISBON, "2026-10-25", 0, 1), (NEW_YORK, "2026-11-01", 0, -4)],
-)
-def test_a_call_through_the_repeated_hour_keeps_its_duration(
-    zone: str, day: str, hour_before: int, utc_offset: int
-) -> None:
+@pytest.mark.parametrize(("zone", "day"), [(LISBON, "2026-10-25"), (NEW_YORK, "2026-11-01")])
+def test_a_call_through_the_repeated_hour_keeps_its_duration(zone: str, day: str) -> None:
     """From 00:50 summer time for 90 minutes: its clock shows 01:20 at the second pass."""
     cells = {
-        "setup_time": f"{day} 0{hour_before}:50:00",
-        "answer_time": f"{day} 0{hour_before}:50:00",
+        "setup_time": f"{day} 00:50:00",
+        "answer_time": f"{day} 00:50:00",
         "end_time": f"{day} 01:20:00",
         "duration_ms": str(90 * 60_000),
     }
     row = only(parse(table(line(**cells)), source_of(zone=zone)).landed)
     assert (row["end_time"] - row["answer_time"]).total_seconds() == 90 * 60
     local = datetime.fromisoformat(cells["answer_time"]).replace(tzinfo=ZoneInfo(zone))
-    assert local.utcoffset() is not None
     assert row["answer_time"] == local
 
 
