@@ -237,3 +237,21 @@ def test_json_numbers_with_an_exponent_are_no_digits() -> None:
         (3, "BAD_NUMBER", "b_number", "4.42E+11"),
     ]
     assert read.rejected["payload"].to_list() == lines[1:]
+
+
+DIGITS_OF_OTHERS = {
+    "duration_ms": "9٤٤٤٤",
+    "b_number": "44٢٣٤٢٣٤٢٣",
+    "routing_number": "٣",
+    "part": "٣",
+    "setup_time": "2026-03-10T12:00:00.٣٣٣Z",
+}
+
+
+@pytest.mark.parametrize("name", DIGITS_OF_OTHERS)
+def test_digits_of_other_scripts_are_no_digits(name: str) -> None:
+    cells = {**GOOD, **dict.fromkeys(("answer_time", "end_time"), "2026-03-10T12:00:30.000Z")}
+    cells |= {"duration_ms": "0", name: DIGITS_OF_OTHERS[name]}
+    read = parse(table(line(), line(**cells), line()))
+    assert rows_of(read.landed) == [2, 4]
+    assert [refusal[2:] for refusal in refusals(read)] == [(name, DIGITS_OF_OTHERS[name])]

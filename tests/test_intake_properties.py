@@ -30,9 +30,33 @@ FEW = settings(
 
 CELLS = st.one_of(
     st.sampled_from(
-        ["", " ", '"', '""', '"x', "0", "-1", "1e9", "NaN", "null", "+", "00", "true", "٣", "\t"]
+        [
+            "",
+            " ",
+            '"',
+            '""',
+            '"x',
+            "0",
+            "-1",
+            "1e9",
+            "NaN",
+            "null",
+            "+",
+            "00",
+            "true",
+            "٣",
+            "4٤٢٣٣٣",
+            "\t",
+        ]
     ),
-    st.sampled_from(["2026-03-29T01:30:00", "2026-13-01T00:00:00Z", "2026-03-10T12:00:00+25:00"]),
+    st.sampled_from(
+        [
+            "2026-03-29T01:30:00",
+            "2026-13-01T00:00:00Z",
+            "2026-03-10T12:00:00+25:00",
+            "2026-03-10T12:00:00.٣٣٣Z",
+        ]
+    ),
     st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\n\r\0"), max_size=12),
     st.integers(-(10**25), 10**25).map(str),
 )

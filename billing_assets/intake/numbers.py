@@ -21,7 +21,7 @@ MAX_KEPT = 18
 _NO_TRUNK_ZERO = ("1", "7")
 """Country codes within which no 0 stands before a national number."""
 
-_PLAIN = r"^[1-9]\d{4,14}$"
+_PLAIN = r"^[1-9][0-9]{4,14}$"
 
 
 def e164(number: pl.Expr, trunk: pl.Expr, source: Source) -> pl.Expr:
@@ -37,24 +37,24 @@ def e164(number: pl.Expr, trunk: pl.Expr, source: Source) -> pl.Expr:
     text = text.str.replace(r"(?i)^(?:sips?|tel):([^@;]*).*$", "$1")
     text = text.str.replace(r"^([^@]+)@.*$", "$1")
     written = text.str.replace_all(r"[ ().-]", "")
-    spaced = text.str.contains(r"^\+?[\d(][\d ().-]*$")
+    spaced = text.str.contains(r"^\+?[0-9(][0-9 ().-]*$")
     text = pl.when(spaced).then(written).otherwise(text)
     dialled = text.str.replace(r"^(?:00|011)" if source.country_code == "1" else r"^00", "")
     if source.country_code and source.country_code not in _NO_TRUNK_ZERO:
         # Italian numbers keep their 0 when they are dialled from abroad
         national = dialled if source.country_code == "39" else dialled.str.slice(1)
         dialled = (
-            pl.when(dialled.str.contains(r"^0\d+$") & ~text.str.contains(r"^00"))
+            pl.when(dialled.str.contains(r"^0[0-9]+$") & ~text.str.contains(r"^00"))
             .then(pl.lit(source.country_code) + national)
             .otherwise(dialled)
         )
-    plus = text.str.contains(r"^\+\d")
+    plus = text.str.contains(r"^\+[0-9]")
     return pl.when(plus).then(text.str.slice(1)).otherwise(dialled)
 
 
 def kind_of(number: pl.Expr) -> pl.Expr:
     """Kind of a calling number: number, invalid, missing, anonymous or alpha (catalogue 1.2)."""
-    digits = number.str.contains(r"^\d+$")
+    digits = number.str.contains(r"^[0-9]+$")
     length = number.str.len_chars()
     return (
         pl.when(number.is_null())
@@ -71,7 +71,7 @@ def kind_of(number: pl.Expr) -> pl.Expr:
 
 def as_integer(number: pl.Expr) -> pl.Expr:
     """Digits as Int64 where they fit, else null."""
-    fits = number.str.contains(rf"^\d{{1,{MAX_KEPT}}}$")
+    fits = number.str.contains(rf"^[0-9]{{1,{MAX_KEPT}}}$")
     return pl.when(fits).then(number).cast(pl.Int64, strict=False)
 
 

@@ -30,7 +30,7 @@ MAX_SPAN = 20
 _CHUNK = 16 * 1024 * 1024
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _MARK = b"\xef\xbb\xbf"
-_EXPONENT = r'(\w":\s*)(-?\d+(?:\.\d+)?[eE][+-]?\d+)(\s*[,}])'
+_EXPONENT = r'(\w":\s*)(-?[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]+)(\s*[,}])'
 """A number with an exponent after a key; within a text, a quote has a backslash before it."""
 
 _LINE: dict[str, type[pl.DataType]] = {"row": pl.Int64, "payload": pl.String}

@@ -16,8 +16,8 @@ ISO = "iso"
 """Format name of ISO 8601 stamps: `T` or blank, fraction, `Z` or offset or none (local)."""
 
 _NAIVE = pl.Datetime("us")
-_SECONDS = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d$"
-_MILLIS_UTC = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
+_SECONDS = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}$"
+_MILLIS_UTC = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$"
 _TOLERANCE_MS = 2_000
 """Stamps of whole seconds and a duration may differ by this and still agree."""
 
@@ -31,7 +31,7 @@ def to_utc(text: pl.Expr, zone: str, form: str = ISO) -> pl.Expr:
     naive = stamp.str.strip_suffix("Z").str.to_datetime(
         "%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="us"
     )
-    offset = stamp.str.contains(r"[+-]\d\d:?\d\d$")
+    offset = stamp.str.contains(r"[+-][0-9]{2}:?[0-9]{2}$")
     with_offset = stamp.str.to_datetime(
         "%Y-%m-%dT%H:%M:%S%.f%z", strict=False, time_unit="us", time_zone="UTC"
     )
@@ -88,7 +88,7 @@ def read_stamps(text: pl.Series, zone: str, form: str = ISO) -> Stamps:
         return Stamps(first)
     # only stamps without Z or offset have a second pass
     local = frame.select(
-        pl.when(~pl.col("text").str.contains(r"(?:Z|[+-]\d\d:?\d\d)$")).then(
+        pl.when(~pl.col("text").str.contains(r"(?:Z|[+-][0-9]{2}:?[0-9]{2})$")).then(
             pl.col("text")
             .str.replace(" ", "T", literal=True)
             .str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="us")
