@@ -621,3 +621,140 @@ def test_trunks_serve_the_direction_that_they_are_mapped_for(leg: Leg) -> None:
         )
     ]
     assert_alike(data, TEN, records)
+
+
+@pytest.mark.parametrize("rounding", ["up", "half_up", "floor", "floor_stamps"])
+@pytest.mark.parametrize("begin", ["setup", "answer"])
+@pytest.mark.parametrize("grace", [None, "threshold", "deduction"])
+def test_milliseconds_become_seconds_as_the_agreement_says(
+    rounding: str, begin: str, grace: str | None
+) -> None:
+    terms = {"grace": {"seconds": 2, "mode": grace}} if grace else {}
+    data = reference(
+        agreement(duration={"from": begin, "rounding": rounding}, **terms,
+                  rates=[{"code": 44, "rate": "0.6"},
+                         {"code": 33, "rate": "0.6", "setup_fee": "0.5", "increments": "5/2"}]),
+        agreement("S", partner="P02", accounts=["P02-A"], minimum_duration=4, attempt_fee="0.001",
+                  charge_zero_duration=True, duration={"from": begin, "rounding": rounding},
+                  **terms, rates=[{"code": 44, "rate": "0.6", "increments": "3/1"},
+                                  {"code": 33, "rate": "0.6", "minimum": "0.3"}]),
+        partners=[partner("P01"), partner("P02")],
+    )  # fmt: skip
+    lasted = (0, 1, 499, 500, 501, 999, 1000, 1001, 1999, 2000, 2001, 2500, 2999, 3000, 3001)
+    begins = [utc("2026-03-10T12:00:00") + timedelta(milliseconds=ms) for ms in (0, 1, 500, 999)]
+    cases = [
+        (at, seconds / 1000, answered, trunk, code)
+        for at in begins
+        for seconds in lasted
+        for answered in (True, False)
+        for trunk in ("sw/P01", "sw/P02")
+        for code in ("44", "33")
+    ]
+    records = [
+        record(n + 1, at=at, seconds=lasting, answered=answered, in_trunk=trunk,
+               b=f"{code}7700900123", setup_time=at - timedelta(milliseconds=700))
+        for n, (at, lasting, answered, trunk, code) in enumerate(cases)
+    ]  # fmt: skip
+    assert_alike(data, TEN, records)
+
+
+@pytest.mark.parametrize("method", ["half_up", "half_even", "up", "down"])
+@pytest.mark.parametrize("decimals", [None, 0, 4, 6, 10])
+def test_amounts_round_once_at_ties_and_just_off_them(method: str, decimals: int | None) -> None:
+    prices = ["0.00003", "0.0001", "0.00009", "0.0000000003", "0.03", "0.05", "0.3", "90", "30"]
+    deck = [{"code": 440 + n, "rate": price} for n, price in enumerate(prices)] + [
+        {"code": 4410, "rate": "0.30", "minimum": "0.0050000001"},
+        {"code": 4411, "rate": "0.10", "minimum": "0.0016666667"},
+        {"code": 4412, "rate": "0.10", "cap": "0.0033333333"},
+        {"code": 4413, "rate": "0.30", "cap": "0.0100000000"},
+        {"code": 4414, "rate": "0.10", "first_rate": "0.20", "increments": "7/7"},
+    ]
+    for reverse in (False, True):
+        data = reference(
+            agreement(
+                reverse=reverse,
+                rounding={"record": {"decimals": decimals, "method": method}},
+                rates=deck,
+            )
+        )
+        assert_alike(
+            data,
+            TEN,
+            [
+                record(len(deck) * seconds + n, seconds=seconds, b=f"{row['code']}55501234")
+                for seconds in (1, 2, 3, 5, 6, 10, 30, 60, 61, 100)
+                for n, row in enumerate(deck)
+            ],
+        )
+
+
+def test_jurisdictions_are_told_by_the_longest_code_of_a_state_on_both_sides() -> None:
+    states = {"NY": [1212, 1718], "CA": [1415, 1213], "TX": [1212555]}
+    deck = [
+        {"code": 1, "origin": word, "rate": f"0.0{n + 1}", "increments": "6/6"}
+        for n, word in enumerate(("INTER", "INTRA", "INDETERMINATE"))
+    ]
+    data = reference(agreement(jurisdiction={"states": states}, rates=deck))
+    numbers = [
+        "12125550100",
+        "12126660100",
+        "14155550100",
+        "12135550100",
+        "13055550100",
+        "17185550100",
+    ]
+    callers: list[str | None] = [*numbers, "351912345678", None]
+    records = [
+        record(n + 1, a=a, b=b) for n, (a, b) in enumerate((a, b) for a in callers for b in numbers)
+    ]
+    found = assert_alike(data, TEN, records)
+    words = [row["origin"] for row in found.values()]
+    # from New York to Texas, New York, California, California, nowhere known, New York
+    assert words[6:12] == ["INTER", "INTRA", "INTER", "INTER", "INDETERMINATE", "INTRA"]
+    assert set(words[-12:]) == {"INDETERMINATE"}
+
+
+def test_codes_of_every_length_find_numbers_of_every_length() -> None:
+    digits = "447700900123456"
+    deck = [{"code": digits[:n], "rate": f"0.{n:02d}"} for n in range(1, 16) if n != 8]
+    other = [{"code": "4" * n, "rate": f"1.{n:02d}"} for n in (3, 7, 8, 9, 10, 13)]
+    data = reference(agreement(rates=deck + other))
+    numbers = [digits[:n] + tail for n in range(1, 16) for tail in ("", "0", "99", "3456789")]
+    numbers += ["4" * n + tail for n in range(1, 15) for tail in ("", "0", "5")]
+    fitting = [number for number in numbers if len(number) <= 15]
+    found = assert_alike(data, TEN, [record(n + 1, b=b) for n, b in enumerate(fitting)])
+    codes = {str(row["code"]) for row in deck + other}
+    longest = [max((c for c in codes if number.startswith(c)), key=len) for number in fitting]
+    assert [str(row["code"]) for row in found.values()] == longest
+
+
+def test_a_call_may_last_thirty_days_and_no_longer() -> None:
+    data = reference(agreement(rates=[{"code": 44, "rate": "0.01"}]))
+    month = 30 * 86400
+    found = assert_alike(data, TEN, [record(1, seconds=month), record(2, seconds=month + 1)])
+    assert [row["reason"] for row in found.values()] == [None, "OUT_OF_RANGE"]
+
+
+def test_an_event_in_the_first_and_last_second_that_a_plan_knows_is_priced() -> None:
+    data = reference(agreement(event_time="end", rates=[{"code": 44, "rate": "1"}]))
+    last = utc("2026-03-12T23:59:59.999999")
+    found = assert_alike(
+        data,
+        TEN,
+        [record(1, end_time=last), record(2, end_time=last + timedelta(microseconds=1)),
+         record(3, answered=False, end_time=last + timedelta(days=5))],
+    )  # fmt: skip
+    assert [row["reason"] for row in found.values()] == [None, "OUT_OF_RANGE", None]
+
+
+def test_a_bill_and_keep_part_of_a_split_call_is_free() -> None:
+    deck = [
+        {"code": 44, "band": "peak", "rate": "0.60", "first_rate": "6"},
+        {"code": 44, "band": "off", "status": "bill_and_keep", "rate": "0.50", "first_rate": "5"},
+    ]
+    data = reference(agreement(crossing="split", bands=PEAK, rates=deck))
+    edges = [utc("2026-03-10T08:00:00"), utc("2026-03-10T20:00:00")]
+    calls = [
+        record(n + 1, at=edge - timedelta(seconds=10), seconds=30) for n, edge in enumerate(edges)
+    ]
+    assert amounts(data, TEN, calls) == [Decimal("0.20"), Decimal("0.19")]

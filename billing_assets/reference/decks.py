@@ -23,7 +23,7 @@ from billing_assets.core.ids import ROW_BITS, event_code, sha256_of, stable_id
 from billing_assets.core.money import E10, to_e10
 from billing_assets.core.periods import midnight_utc
 from billing_assets.lake.tables import RATE, UTC_TIME
-from billing_assets.reference.models import Agreement, RateRow, parse_moment
+from billing_assets.reference.models import MAX_PRICE, Agreement, RateRow, parse_moment
 from billing_assets.reference.yamltext import Located
 
 _TEXT_COLUMNS = (
@@ -44,7 +44,7 @@ _TEXT_COLUMNS = (
 )
 _PRICES = ("rate", "first_rate", "setup_fee", "minimum", "cap")
 _PRICE_PATTERN = r"^\d{1,8}(\.\d{1,10})?$"
-_MAX_PRICE_E10 = 10_000_000 * E10
+_MAX_PRICE_E10 = MAX_PRICE * E10
 _FIRST = datetime(1, 1, 1, tzinfo=UTC)
 _LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 _MAX_SHEET_BYTES = 512 * 1024 * 1024
@@ -364,10 +364,12 @@ def _typed(agreement: Agreement, rows: pl.DataFrame, problems: list[Problem]) ->
         problems,
     )
     for name in _PRICES:
+        fits = pl.col(name).str.contains(_PRICE_PATTERN)
+        _report(rows.filter(~fits), name, "is not a decimal price of at most 10 decimals", problems)
         _report(
-            rows.filter(~pl.col(name).str.contains(_PRICE_PATTERN)),
+            rows.filter(fits).filter(_e10(name) > _MAX_PRICE_E10),
             name,
-            "is not a decimal price of at most 10 decimals",
+            f"is above {MAX_PRICE:,}: a record's amount could overflow",
             problems,
         )
     _report(
@@ -428,11 +430,12 @@ def _typed(agreement: Agreement, rows: pl.DataFrame, problems: list[Problem]) ->
             pl.col("destination").fill_null(pl.col("code")),
             pl.col("code").replace_strict({n: str(event_code(n)) for n in rows["code"].unique()}),
         )
-    typed = rows.select(
+    return rows.select(
         "sheet",
         "sheet_sha256",
         "row",
         "received",
+        "to",
         pl.col("code").cast(pl.Int64),
         pl.col("destination", "origin", "band").fill_null(""),
         _e10("rate").alias("price_e10"),
@@ -457,14 +460,6 @@ def _typed(agreement: Agreement, rows: pl.DataFrame, problems: list[Problem]) ->
         .otherwise("destination")
         .alias("destination")
     )
-    for name in ("price_e10", "first_price_e10", "setup_fee_e10", "minimum_e10", "cap_e10"):
-        _report(
-            typed.filter(pl.col(name) > _MAX_PRICE_E10),
-            name,
-            "is above 10,000,000: a record's amount could overflow",
-            problems,
-        )
-    return typed
 
 
 def _check_words(agreement: Agreement, rows: pl.DataFrame, problems: list[Problem]) -> None:
@@ -481,7 +476,7 @@ def _check_words(agreement: Agreement, rows: pl.DataFrame, problems: list[Proble
         _report(
             rows.filter(pl.col(name).is_not_null() & ~pl.col(name).is_in(sorted(known))),
             name,
-            f"is not a {name} of the agreement ({', '.join(sorted(known)) or 'none'})",
+            f"is not among the agreement's {name}s ({', '.join(sorted(known)) or 'none'})",
             problems,
         )
 
@@ -538,6 +533,6 @@ def _dated(rows: pl.DataFrame, problems: list[Problem]) -> pl.DataFrame:
         rows.filter(twice), "code", "stands twice for the same origin, band and instant", problems
     )
     backwards = pl.col("valid_to") <= pl.col("valid_from")
-    _report(rows.filter(backwards), "valid_to", "is not after the row's start", problems)
+    _report(rows.filter(backwards), "to", "is not after the row's start", problems)
     following = pl.col("valid_from").shift(-1).over(_KEY)
     return rows.with_columns(pl.min_horizontal("valid_to", following).alias("valid_to"))

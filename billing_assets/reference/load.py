@@ -255,15 +255,10 @@ class _Reader:
             claims = trunks.setdefault((trunk.trunk, direction), [])
             for other_start, other_end, other in claims:
                 if start < other_end and other_start < end and other != owner:
-                    self.problems.append(
-                        Problem(
-                            f"is mapped to {other} at the same time",
-                            path,
-                            None,
-                            "trunk",
-                            trunk.trunk,
-                        )
-                    )
+                    said = f"is mapped to {other} at the same time"
+                    problem = Problem(said, path, None, "trunk", trunk.trunk)
+                    if problem not in self.problems:
+                        self.problems.append(problem)
             claims.append((start, end, owner))
 
     def _agreements(

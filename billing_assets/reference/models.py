@@ -106,8 +106,11 @@ def _codes(value: object) -> object:
     return [_digits(item) for item in items]
 
 
+MAX_PRICE = 10_000_000
+"""Largest price or fee in any currency: below it no record's amount can overflow."""
+
 DecimalText = Annotated[Decimal, BeforeValidator(_no_float), AfterValidator(_exact)]
-Price = Annotated[DecimalText, Field(ge=0, le=Decimal("10000000"))]
+Price = Annotated[DecimalText, Field(ge=0, le=MAX_PRICE)]
 Moment = Annotated[date | datetime, BeforeValidator(_moment)]
 Day = Annotated[date, BeforeValidator(_day)]
 Zone = Annotated[str, AfterValidator(_zone)]
@@ -280,14 +283,17 @@ class DurationRule(Form):
     rounding: Literal["up", "half_up", "floor", "floor_stamps"] = "up"
 
 
+_INCREMENTS = re.compile(r"([1-9]\d{0,7})/([1-9]\d{0,7})")
+
+
 def _increments(value: object) -> object:
     """Read '60/1': the first block, then steps counted from its end, in seconds or units."""
-    if isinstance(value, str):
-        first, slash, following = value.partition("/")
-        if not slash or not first.strip().isdigit() or not following.strip().isdigit():
-            raise ValueError("is not of the form first/next, such as 60/1")
-        return {"first": int(first), "next": int(following)}
-    return value
+    if isinstance(value, dict | Increments):
+        return value
+    parts = _INCREMENTS.fullmatch(str(value))
+    if parts is None:
+        raise ValueError("is not of the form first/next with both at least 1, such as 60/1")
+    return {"first": int(parts[1]), "next": int(parts[2])}
 
 
 class Increments(Form):

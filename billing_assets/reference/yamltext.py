@@ -35,9 +35,13 @@ class Located:
         self.file = file
         self.sha256 = sha256_of(text)
         self._lines: dict[Location, int] = {}
+        self._walked: set[int] = set()
+        repeated: list[Problem] = []
         try:
             loader = _PlainLoader(text.decode("utf-8"))
             node = loader.get_single_node()
+            if node:
+                self._walk(node, (), repeated)
             self.value = loader.construct_document(node) if node else None
         except UnicodeDecodeError as error:
             raise InputError(
@@ -53,17 +57,34 @@ class Located:
             raise InputError(
                 "cannot read reference file", [Problem(f"is not YAML: {error}", file)]
             ) from error
-        if node:
-            self._walk(node, ())
+        except RecursionError as error:
+            raise InputError(
+                "cannot read reference file", [Problem("is nested too deeply", file)]
+            ) from error
+        if repeated:
+            raise InputError("cannot read reference file", repeated)
 
-    def _walk(self, node: yaml.Node, at: Location) -> None:
+    def _walk(self, node: yaml.Node, at: Location, repeated: list[Problem]) -> None:
+        """Note the line of each part, and keys that stand twice: YAML would keep the last one.
+
+        A node that an alias names again is walked once, so that aliases cannot blow it up.
+        """
         self._lines[at] = node.start_mark.line + 1
+        if id(node) in self._walked:
+            return
+        self._walked.add(id(node))
         if isinstance(node, yaml.MappingNode):
+            known: set[str] = set()
             for key, value in node.value:
-                self._walk(value, (*at, str(key.value)))
+                name = str(key.value)
+                if name in known:
+                    line = key.start_mark.line + 1
+                    repeated.append(Problem("stands twice", self.file, line, "key", name))
+                known.add(name)
+                self._walk(value, (*at, name), repeated)
         elif isinstance(node, yaml.SequenceNode):
             for index, value in enumerate(node.value):
-                self._walk(value, (*at, index))
+                self._walk(value, (*at, index), repeated)
 
     def line(self, at: Location) -> int | None:
         """The line (from 1) of the closest known part at or above a location."""

@@ -1,0 +1,415 @@
+"""What a reference folder may get wrong: told by file, row, field and value, and set aside."""
+
+import io
+import json
+from collections.abc import Mapping
+
+import openpyxl
+import pytest
+
+from billing_assets.core.errors import InputError, Problem
+from billing_assets.reference.load import Loaded, load_reference
+from tests.support.references import CARRIER, loaded, partner, reference
+from tests.support.references import agreement as form
+
+GOOD = """\
+agreement: A
+partner: P01
+leg: customer
+accounts: [P01-A]
+from: 2026-01-01
+zone: UTC
+currency: EUR
+"""
+
+RATES = """\
+rates:
+  - {code: 44, rate: 0.0120}
+"""
+
+FILE = "agreements/A-1.yaml"
+
+
+def load(
+    text: str,
+    sheets: Mapping[str, bytes] | None = None,
+    more: Mapping[str, bytes] | None = None,
+) -> Loaded:
+    """Load one agreement's text beside a carrier and partner P01."""
+    files = {
+        "carrier.yaml": json.dumps(CARRIER).encode(),
+        "partners/P01.yaml": json.dumps(partner()).encode(),
+        FILE: text.encode(),
+        **{f"sheets/{name}": content for name, content in (sheets or {}).items()},
+        **(more or {}),
+    }
+    return load_reference(files)
+
+
+def told(problems: tuple[Problem, ...]) -> list[tuple[str, int | None, str, str]]:
+    return [(p.file, p.row, p.field, p.value) for p in problems]
+
+
+TERMS = [
+    ("increments: 0/1", "increments", "0/1", "first/next"),
+    ("increments: 60/0", "increments", "60/0", "first/next"),
+    ("increments: -60/60", "increments", "-60/60", "first/next"),
+    ("increments: 60", "increments", "60", "first/next"),
+    ("increments: 99999999/1", "increments.first", "99999999", "less than or equal"),
+    ("setup_fee: -0.01", "setup_fee", "-0.01", "greater than or equal to 0"),
+    ("setup_fee: 0,01", "setup_fee", "0,01", "not a decimal"),
+    ("setup_fee: 1e-3", "setup_fee", "1e-3", "not a decimal"),
+    ("setup_fee: .nan", "setup_fee", ".nan", "not a decimal"),
+    ("setup_fee: true", "setup_fee", "True", "not a decimal"),
+    ("setup_fee: 0.00000000001", "setup_fee", "0.00000000001", "more than 10 decimals"),
+    ("cap: 10000000.01", "cap", "10000000.01", "less than or equal to 10000000"),
+    ("minimum_duration: 86401", "minimum_duration", "86401", "less than or equal to 86400"),
+    ("grace: {seconds: 0, mode: threshold}", "grace.seconds", "0", "greater than or equal to 1"),
+    ("zone: Europe/Lisboa", "zone", "Europe/Lisboa", "not an IANA time zone"),
+    ("currency: EURO", "currency", "EURO", "not an ISO 4217 currency"),
+    ("currency: XAU", "currency", "XAU", "not an ISO 4217 currency"),
+    ("from: 20260101", "from", "20260101", "is not a date"),
+    ("from: 2026-02-30", "from", "2026-02-30", "is not a date"),
+    ("from: 2026-01-01T00:00:00.5", "from", "2026-01-01T00:00:00.5", "whole seconds"),
+    ("leg: customers", "leg", "customers", "'customer' or 'supplier'"),
+    ("tarif: 3", "tarif", "3", "Extra inputs are not permitted"),
+    ("partner: P99", "partner", "P99", "not in partners/"),
+    ("accounts: [P01-A, P01-Z]", "accounts", "P01-Z", "not an account of P01"),
+    ("accounts: []", "accounts", "", "at least 1 item"),
+    ("unit: message", "", "", "unit message does not fit service voice"),
+    ("{service: sms, crossing: split}", "", "", "crossing: split is for voice"),
+    ("{crossing: split, event_time: end}", "", "", "event_time must be answer"),
+    ("{rounding: {quantity: {}}, cap: 1}", "", "", "excludes crossing: split, minimum and cap"),
+    ("{service: sms, short_calls: {seconds: 6, threshold: 0.1, fee: 1}}", "", "", "is for voice"),
+    ("short_calls: {seconds: 6, threshold: 15, fee: 1}", "short_calls.threshold", "15", "than 1"),
+    ("{origins: {classes: []}, jurisdiction: {states: {}}}", "", "", "exclude each other"),
+    ("match: event", "match", "event", "'dialled', 'routing_number'"),
+    ("bands: {windows: [{band: x, from: '25:00'}]}", "bands.windows.0.from", "25:00", "of day"),
+    ("bands: {calendar: es, windows: [{band: x}]}", "calendar", "es", "not in calendars.yaml"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "field", "value", "message"), TERMS, ids=[t[0] for t in TERMS])
+def test_a_wrong_term_is_named_with_its_line_field_and_value(
+    line: str, field: str, value: str, message: str
+) -> None:
+    name = line.strip("{").partition(":")[0]
+    kept = [text for text in GOOD.splitlines() if not text.startswith(f"{name}:")]
+    added = [
+        f"{key}: {json.dumps(part)}" if isinstance(part, dict | list) else f"{key}: {part}"
+        for key, part in _flow(line).items()
+    ]
+    result = load("\n".join([*kept, *added]) + "\n" + RATES)
+    (problem, *_) = result.problems
+    assert problem.file == FILE
+    assert (problem.field, problem.value) == (field, value)
+    assert message in problem.message
+    if field:
+        assert problem.row == len(kept) + 1
+    assert result.reference.agreements == ()
+
+
+def _flow(line: str) -> dict[str, object]:
+    """Terms of a flow mapping, or of one line kept as it is written."""
+    if not line.startswith("{"):
+        key, _, rest = line.partition(": ")
+        return {key: rest}
+    from billing_assets.reference.yamltext import Located  # noqa: PLC0415
+
+    value = Located(line.encode(), "").value
+    assert isinstance(value, dict)
+    return value
+
+
+ROWS = [
+    ("{code: 44x, rate: 1}", "code", "44x", "a code of 1 to 15 digits"),
+    ("{code: 044, rate: 1}", "code", "044", "without leading zero"),
+    ("{code: 4477009001234567, rate: 1}", "code", "4477009001234567", "1 to 15 digits"),
+    ("{code: 4.474E+05, rate: 1}", "code", "4.474E+05", "1 to 15 digits"),
+    ("{code: ' ', rate: 1}", "rates.0.code.0", "", "at least 1 character"),
+    ("{code: 447412-447400, rate: 1}", "code", "447412-447400", "not a range"),
+    ("{code: 4474-44799, rate: 1}", "code", "4474-44799", "of one length"),
+    ("{code: 44 7400-7412, rate: 1}", "code", "44 7400-7412", "may be codes of country 44"),
+    ("{code: 44}", "rate", "", "an open code needs a price"),
+    ("{code: 44, rate: -1}", "rates.0.rate", "-1", "greater than or equal to 0"),
+    ("{code: 44, rate: 10000001}", "rates.0.rate", "10000001", "less than or equal to 10000000"),
+    ("{code: 44, rate: 1, increments: 1/0}", "rates.0.increments", "1/0", "first/next"),
+    ("{code: 44, rate: 1, band: peak}", "band", "peak", "not among the agreement's bands (none)"),
+    ("{code: 44, rate: 1, origin: EEA}", "origin", "EEA", "is not among the agreement's origins"),
+    ("{code: 44, rate: 1, status: shut}", "rates.0.status", "shut", "'open', 'blocked'"),
+    ("{code: 44, rate: 1, from: 1.3.2026}", "rates.0.from", "1.3.2026", "is not a date"),
+    ("{code: 44, rate: 1, to: 2025-12-31}", "to", "2025-12-31", "not after"),
+    ("{code: 44, rat: 1}", "rates.0.rat", "1", "Extra inputs"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "field", "value", "message"), ROWS, ids=[r[0] for r in ROWS])
+def test_a_wrong_rate_row_is_named_with_its_line(
+    row: str, field: str, value: str, message: str
+) -> None:
+    result = load(f"{GOOD}rates:\n  - {row}\n  - {{code: 33, rate: 2}}\n")
+    (problem, *_) = result.problems
+    assert (problem.file, problem.row) == (FILE, 9)
+    assert problem.field == field
+    assert problem.value.strip() == value
+    assert message in problem.message
+
+
+SHEETS = [
+    ("code,rate\n44,0.01\n44x,0.02\n", 3, "code", "44x"),
+    ("code,rate\n44,0.01\n,0.02\n", 3, "code", ""),
+    ("code,rate\n44,-0.01\n", 2, "rate", "-0.01"),
+    ("code,rate\n44,1.2.3\n", 2, "rate", "1.2.3"),
+    ("code,rate\n44,0.12345678901\n", 2, "rate", "0.12345678901"),
+    ("code,rate\n44,99999999\n", 2, "rate", "99999999"),
+    ("code,rate,increments\n44,1,0/60\n", 2, "increments", "0/60"),
+    ("code,rate,increments\n44,1,60/-1\n", 2, "increments", "60/-1"),
+    ("code,rate,from\n44,1,03/04/2026\n", 2, "from", "03/04/2026"),
+    ("code,rate,from\n44,1,2026-W10-1\n", 2, "from", "2026-W10-1"),
+    ("code,rate,status\n44,1,gone\n", 2, "status", "gone"),
+    ("code,rate,tax\n44,1,2\n", 1, "header", "tax"),
+    ("prefix,rate\n44,1\n", 1, "header", "prefix"),
+    ("code,rate\n44,1\n33,2\n44,3\n", 2, "code", "44"),
+    ("country_code,code,rate\n0044,7400,1\n", 2, "code", "00447400"),
+]
+
+
+@pytest.mark.parametrize(("sheet", "row", "field", "value"), SHEETS, ids=[s[0] for s in SHEETS])
+def test_a_wrong_sheet_row_is_named_and_the_sheet_is_not_loaded_at_all(
+    sheet: str, row: int, field: str, value: str
+) -> None:
+    result = load(f"{GOOD}sheets: [{{file: ../sheets/s.csv}}]\n", {"s.csv": sheet.encode()})
+    assert ("sheets/s.csv", row, field, value) in told(result.problems)
+    assert result.reference.agreements == ()
+
+
+def test_every_bad_row_is_told_and_not_only_the_first() -> None:
+    rows = "".join(f"4{n}x,1\n" for n in range(120))
+    result = load(
+        f"{GOOD}sheets: [{{file: s.csv}}]\n",
+        more={"agreements/s.csv": b"code,rate\n" + rows.encode()},
+    )
+    assert [p.row for p in result.problems[:100]] == list(range(2, 102))
+    assert "20 more rows" in result.problems[100].message
+
+
+def test_a_sheet_that_does_not_exist_is_told_at_the_line_that_names_it() -> None:
+    result = load(f"{GOOD}sheets: [{{file: nowhere.csv}}]\n")
+    assert told(result.problems) == [(FILE, 8, "file", "nowhere.csv")]
+
+
+def test_a_torn_workbook_is_told() -> None:
+    result = load(f"{GOOD}sheets: [{{file: ../sheets/s.xlsx}}]\n", {"s.xlsx": b"PK\x03\x04torn"})
+    assert [(p.file, "cannot be read" in p.message) for p in result.problems] == [
+        ("sheets/s.xlsx", True)
+    ]
+
+
+def test_a_workbook_s_numbers_are_read_with_the_digits_that_it_shows() -> None:
+    book = openpyxl.Workbook()
+    sheet = book.worksheets[0]
+    for row in [("Dial code", "Price"), (4477.0, 0.00001), (33, 0.1), ("49;30", "0.0250")]:
+        sheet.append(row)
+    content = io.BytesIO()
+    book.save(content)
+    text = GOOD + "sheets: [{file: ../sheets/s.xlsx, columns: {code: Dial code, rate: Price}}]\n"
+    result = load(text, {"s.xlsx": content.getvalue()})
+    assert result.problems == ()
+    rows = result.reference.agreements[0].deck.rows
+    assert dict(rows.select("code", "price_e10").iter_rows()) == {
+        4477: 100_000, 33: 10**9, 49: 250_000_000, 30: 250_000_000,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("windows", "message"),
+    [
+        ("[{band: a, from: 08:00, to: 20:00}, {band: b, from: 19:59, to: 08:00}]",
+         "overlap on mon at 19:59"),
+        ("[{band: a, from: 08:00, to: 20:00}, {band: b, from: 20:01, to: 08:00}]",
+         "no band holds on mon from 20:00"),
+        ("[{band: a, days: [weekday]}, {band: b, days: [sat]}]", "no band holds on sun from 00:00"),
+        ("[{band: a}, {band: h, days: [holiday]}]", "overlap on mon, a holiday at 00:00"),
+        ("[{band: a, days: [weekday, weekend]}, {band: h, days: [holiday], from: 06:00}]",
+         "no band holds on mon, a holiday from 00:00"),
+        ("[{band: n, days: [fri], from: 20:00, to: 10:00}, {band: d, days: [sat], from: 08:00}, "
+         "{band: d, days: [sun, mon, tue, wed, thu]}, {band: d, days: [fri], to: 20:00}]",
+         "windows n and d overlap on sat at 08:00"),
+    ],
+)  # fmt: skip
+def test_windows_that_overlap_or_leave_a_gap_are_refused(windows: str, message: str) -> None:
+    result = load(f"{GOOD}bands:\n  windows: {windows}\n{RATES}")
+    assert any(message in p.message for p in result.problems)
+    assert {(p.file, p.row, p.field) for p in result.problems} == {(FILE, 9, "bands")}
+
+
+def test_a_decimal_written_as_a_yaml_number_is_exact_and_no_float() -> None:
+    text = (
+        f"{GOOD}rates:\n  - {{code: 44, rate: 0.1}}\n  - {{code: 33, rate: 12345678.0123456789}}\n"
+    )
+    result = load(text)
+    assert [p.field for p in result.problems] == ["rates.1.rate"]
+    rows = load(text.replace("12345678.", "123456.")).reference.agreements[0].deck.rows
+    assert rows.sort("code")["price_e10"].to_list() == [1234560123456789, 10**9]
+
+
+def test_the_same_code_twice_is_refused_only_for_one_instant_origin_and_band() -> None:
+    row = {"code": 44, "rate": "1"}
+    fine = [row, {**row, "from": "2026-03-01"}, {**row, "code": "441-443"}]
+    reference(form(rates=fine))
+    result = loaded([form(rates=[*fine, {**row, "code": "440-443"}])])
+    assert {(p.field, p.value) for p in result.problems} == {
+        ("code", "441"), ("code", "442"), ("code", "443"),
+    }  # fmt: skip
+
+
+def test_a_key_that_stands_twice_is_refused_because_yaml_would_keep_the_last() -> None:
+    result = load(f"{GOOD}zone: Europe/Lisbon\n{RATES}")
+    assert told(result.problems) == [(FILE, 8, "key", "zone")]
+
+
+def test_a_merge_of_a_shared_mapping_is_no_repeated_key() -> None:
+    text = f"{GOOD}rates:\n  - &base {{code: 44, rate: 1}}\n  - {{<<: *base, code: 33}}\n"
+    result = load(text)
+    assert result.problems == ()
+    assert result.reference.agreements[0].deck.rows.height == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"\xff\xfe", b"a: [1", b"a: b: c", b"- just\n- a list", b"", b"[" * 5000, b"a: &a [*a]",
+     b"a: !!python/object:os.system x"],
+)  # fmt: skip
+def test_a_file_that_is_no_agreement_is_told_and_the_rest_loads(text: bytes) -> None:
+    good = reference(form("B", rates=[{"code": 44, "rate": "1"}]))
+    files = {
+        "carrier.yaml": json.dumps(CARRIER).encode(),
+        "partners/P01.yaml": json.dumps(partner()).encode(),
+        "agreements/A.yaml": text,
+        "agreements/B-1.yaml": json.dumps(form("B", rates=[{"code": 44, "rate": "1"}])).encode(),
+    }
+    result = load_reference(files)
+    assert {p.file for p in result.problems} == {"agreements/A.yaml"}
+    assert [a.terms.key for a in result.reference.agreements] == ["B@1"]
+    assert result.reference.agreements[0].deck.rows.equals(good.agreements[0].deck.rows)
+
+
+def test_aliases_cannot_blow_a_file_up() -> None:
+    levels = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60)]
+    result = load("\n".join(levels))
+    assert result.problems
+
+
+def test_two_agreements_for_one_account_leg_and_service_at_one_time_are_refused() -> None:
+    one, two = form("A", rates=[]), form("B", rates=[], **{"from": "2026-06-01"})
+    result = loaded([one, two])
+    assert told(result.problems) == [("agreements/B-1.yaml", None, "agreement", "B@1")]
+    assert [a.terms.key for a in result.reference.agreements] == ["A@1"]
+    reference({**one, "to": "2026-06-01"}, two)
+    reference(one, {**two, "service": "sms"})
+
+
+def test_versions_follow_each_other_and_none_may_stand_twice() -> None:
+    second = {**form("A", rates=[], **{"from": "2026-03-01"}), "version": 2}
+    both = reference(form("A", rates=[]), second)
+    assert [(a.terms.key, str(a.end)[:10]) for a in both.agreements] == [
+        ("A@1", "2026-03-01"), ("A@2", "9999-01-01"),
+    ]  # fmt: skip
+    late = {**second, "from": "2025-12-01"}
+    assert [p.message for p in loaded([form("A", rates=[]), late]).problems] == [
+        "ends before it begins"
+    ]
+
+
+def test_one_version_in_two_files_is_refused() -> None:
+    result = load(GOOD + RATES, more={"agreements/copy.yaml": (GOOD + RATES).encode()})
+    assert "version stands in two files" in [p.message for p in result.problems]
+
+
+def test_a_trunk_may_belong_to_one_account_at_a_time() -> None:
+    trunk = {"trunk": "sw/T"}
+    both = [partner(n, [{"account": f"{n}-A", "trunks": [trunk]}]) for n in ("P01", "P02")]
+    result = loaded([], partners=both)
+    assert [(p.field, p.value) for p in result.problems] == [("trunk", "sw/T")]
+    assert set(result.reference.partners) == {"P01"}
+    apart = [
+        partner("P01", [{"account": "P01-A", "trunks": [{**trunk, "to": "2026-03-01"}]}]),
+        partner("P02", [{"account": "P02-A", "trunks": [{**trunk, "from": "2026-03-01"}]}]),
+    ]
+    assert loaded([], partners=apart).problems == ()
+
+
+def test_the_last_good_version_stays_in_force_and_the_rest_loads() -> None:
+    def files(a: str, b: str, sheet: str) -> dict[str, bytes]:
+        return {
+            "carrier.yaml": json.dumps(CARRIER).encode(),
+            "partners/P01.yaml": json.dumps(partner()).encode(),
+            "agreements/A-1.yaml": json.dumps(form("A", rates=[{"code": 44, "rate": a}])).encode(),
+            "agreements/B-1.yaml": json.dumps(
+                form("B", service="sms", rates=[{"code": 44, "rate": b}])
+            ).encode(),
+            "agreements/C-1.yaml": json.dumps(
+                form("C", service="data", sheets=[{"file": "../sheets/c.csv"}])
+            ).encode(),
+            "sheets/c.csv": f"code,rate\n44,{sheet}\n".encode(),
+        }
+
+    good = files("0.1", "0.1", "0.1")
+    result = load_reference(files("-1", "0.2", "oops"), good)
+    assert {(p.file, p.row) for p in result.problems} == {
+        ("agreements/A-1.yaml", 1), ("sheets/c.csv", 2),
+    }  # fmt: skip
+    prices = {
+        a.terms.agreement: a.deck.rows["price_e10"].to_list() for a in result.reference.agreements
+    }
+    assert prices == {"A": [10**9], "B": [2 * 10**9], "C": [10**9]}
+    assert result.in_force["sheets/c.csv"] == good["sheets/c.csv"]
+
+
+def test_an_agreement_that_never_was_good_is_left_out() -> None:
+    bad = form("A", rates=[{"code": 44, "rate": "-1"}])
+    result = loaded([bad, form("B", service="sms", rates=[{"code": 44, "rate": "1"}])])
+    assert [a.terms.key for a in result.reference.agreements] == ["B@1"]
+
+
+def test_without_a_carrier_nothing_can_be_billed() -> None:
+    with pytest.raises(InputError, match=r"carrier\.yaml"):
+        load_reference({"partners/P01.yaml": json.dumps(partner()).encode()})
+
+
+def test_fixings_are_checked_row_by_row() -> None:
+    text = (
+        b"source,date,base,currency,units_per_base\n"
+        b"ECB,2026-02-30,EUR,USD,1.08\nECB,2026-03-31,EUR,USD,0\n"
+    )
+    result = load(GOOD + RATES, more={"fixings.csv": text})
+    assert told(result.problems) == [
+        ("fixings.csv", 2, "date", "2026-02-30"),
+        ("fixings.csv", 3, "units_per_base", "0"),
+    ]
+
+
+def test_a_calendar_may_not_hold_what_is_no_day() -> None:
+    calendars = json.dumps({"es": {"weekend": ["fri"], "holidays": [20260310]}}).encode()
+    result = load(GOOD + RATES, more={"calendars.yaml": calendars})
+    assert told(result.problems)[0] == ("calendars.yaml", 1, "es.holidays.0", "20260310")
+
+
+def test_a_validity_for_ever_may_be_written_as_the_last_second_of_the_calendar() -> None:
+    rates = [{"code": 44, "rate": "1", "to": "9999-12-31T23:59:59"}]
+    data = reference(form(zone="America/New_York", rates=rates, to="9999-12-31T23:59:59"))
+    assert data.agreements[0].deck.rows["valid_to"][0].year == 9999
+
+
+def test_a_moment_with_an_offset_keeps_it_and_one_without_is_local() -> None:
+    rates = [
+        {"code": 44, "rate": "1", "from": "2026-03-10T00:00:00+02:00"},
+        {"code": 33, "rate": "1", "from": "2026-03-10T00:00:00"},
+        {"code": 49, "rate": "1", "from": "2026-03-10"},
+    ]
+    rows = reference(form(zone="America/New_York", rates=rates)).agreements[0].deck.rows
+    assert {code: str(at) for code, at in rows.select("code", "valid_from").iter_rows()} == {
+        44: "2026-03-09 22:00:00+00:00",
+        33: "2026-03-10 04:00:00+00:00",
+        49: "2026-03-10 04:00:00+00:00",
+    }
