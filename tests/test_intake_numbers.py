@@ -72,6 +72,12 @@ def test_a_technical_prefix_goes_before_anything_else_and_on_its_trunk_alone() -
     assert digits("777#442071234567", site, "sw1/TG02") == "442071234567"
 
 
+def test_a_source_may_have_prefixes_on_hundreds_of_trunks() -> None:
+    site = source_of(prefixes={f"sw1/TG{n}": f"9{n:03}" for n in range(300)})
+    assert digits("9042442071234567", site, "sw1/TG42") == "442071234567"
+    assert digits("9042442071234567", site, "sw1/TG43") == "9042442071234567"
+
+
 def test_a_prefix_is_stripped_once() -> None:
     site = source_of(prefixes={TRUNK: "44"})
     assert digits("44442071234567", site) == "442071234567"

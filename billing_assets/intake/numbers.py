@@ -32,8 +32,10 @@ def e164(number: pl.Expr, trunk: pl.Expr, source: Source) -> pl.Expr:
     """
     text = number.str.strip_chars()
     text = pl.when(text != "").then(text)
-    for name, prefix in source.prefixes.items():
-        text = pl.when(trunk == name).then(text.str.strip_prefix(prefix)).otherwise(text)
+    if source.prefixes:
+        # one look-up for all trunks: a choice for each would double the expression each time
+        prefix = trunk.replace_strict(source.prefixes, default="", return_dtype=pl.String)
+        text = text.str.strip_prefix(prefix.fill_null(""))
     text = text.str.replace(r"(?i)^(?:sips?|tel):([^@;]*).*$", "$1")
     text = text.str.replace(r"^([^@]+)@.*$", "$1")
     written = text.str.replace_all(r"[ ().-]", "")
