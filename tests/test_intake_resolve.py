@@ -248,7 +248,7 @@ call_parts = st.tuples(
 )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 @given(calls=st.lists(call_parts, max_size=5), singles=st.integers(0, 4), seed=st.integers(0, 99))
 def test_every_record_has_one_fate_whatever_the_order_of_files(
     calls: list[tuple[int, int, set[int], int]], singles: int, seed: int

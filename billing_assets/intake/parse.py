@@ -503,9 +503,6 @@ def _joined(frames: list[pl.DataFrame], schema: pl.Schema) -> pl.DataFrame:
     """Frames under each other, in the columns of a schema."""
     if not frames:
         return pl.DataFrame(schema=schema)
-    return pl.concat(
-        frame.select(schema.names()).cast(
-            {name: dtype for name, dtype in schema.items() if frame.schema[name] != dtype}
-        )
-        for frame in frames
-    )
+    have = frames[0].schema
+    others = {name: dtype for name, dtype in schema.items() if have[name] != dtype}
+    return pl.concat(frame.select(schema.names()).cast(others) for frame in frames)
