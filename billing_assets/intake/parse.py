@@ -145,9 +145,10 @@ def _check_header(header: list[str], name: str, row: int, source: Source) -> Non
     twice = sorted({cell for cell in header if header.count(cell) > 1})
     message = ""
     if wrong:
+        shown = ", ".join(repr(cell[:40]) for cell in wrong[:5])
         message = (
-            f"is no header of the preset {source.preset}: {', '.join(map(repr, wrong[:5]))} is no "
-            f"column of it; columns are {', '.join(known)}"
+            f"is no header of the preset {source.preset}: {shown} is no column of it; "
+            f"columns are {', '.join(known)}"
         )
     elif twice:
         message = f"names the column {', '.join(twice)} twice"
@@ -504,5 +505,5 @@ def _joined(frames: list[pl.DataFrame], schema: pl.Schema) -> pl.DataFrame:
     if not frames:
         return pl.DataFrame(schema=schema)
     have = frames[0].schema
-    others = {name: dtype for name, dtype in schema.items() if have[name] != dtype}
+    others = pl.Schema({name: dtype for name, dtype in schema.items() if have[name] != dtype})
     return pl.concat(frame.select(schema.names()).cast(others) for frame in frames)
