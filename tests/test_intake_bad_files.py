@@ -168,3 +168,14 @@ def test_a_plain_file_that_breaks_off_in_its_last_line_keeps_all_others() -> Non
     assert rows_of(broken.landed) == [2, 3, 4, 5]
     assert broken.rejected["row"].to_list() == [6]
     assert broken.rejected["reason"].to_list() == ["WRONG_COLUMN_COUNT"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [GOOD_FILE.replace("\n", "\r"), "x" * 200_000 + "\n1\n", '"' + "x" * 200_000 + "\n1\n"],
+    ids=["line ends of another age", "a header without end", "a quote without end"],
+)
+def test_a_first_line_that_is_no_header_is_told(text: str) -> None:
+    problem = refusal(text)
+    assert (problem.row, problem.field) == (1, "header")
+    assert len(str(problem)) < 2000, "a person reads it"

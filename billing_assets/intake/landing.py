@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 
+import duckdb
 import polars as pl
 
 from billing_assets.core.errors import BillingError, InputError, Problem
@@ -213,7 +214,9 @@ class Intake:
                 sha256=arrived.facts.sha256,
                 arrived=self.now.date(),
             )
-        except pl.exceptions.PolarsError as error:
+        except InputError:
+            raise
+        except (BillingError, duckdb.Error, pl.exceptions.PolarsError) as error:
             # no file may stop the others, whatever is in it
             reason = " ".join(str(error).split())[:200]
             raise InputError(

@@ -368,8 +368,12 @@ def read_objects(text: bytes, names: Sequence[str]) -> Lines:
 
 
 def cells_of(line: str, separator: str = ",") -> list[str]:
-    """The cells of one line, trimmed: a header."""
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=separator), [])]
+    """The cells of one line, trimmed: a header. A line that is no such thing is one cell."""
+    try:
+        cells = next(csv.reader([line], delimiter=separator), [])
+    except csv.Error:
+        cells = [line]
+    return [cell.strip() for cell in cells]
 
 
 def _no_ragged() -> pl.DataFrame:
