@@ -263,12 +263,12 @@ class Kernel:
             branches.append((_SMS, pl.when(by_segment).then(counted).otherwise(1)))
         if _DATA in services:
             branches.append((_DATA, pl.col("quantity").fill_null(0)))
-        if len(branches) == 1 and len(services) == 1:
+        if len(services) == 1 and branches:
             return branches[0][1]
-        expression = pl.when(pl.col("_svc") == branches[0][0]).then(branches[0][1])
-        for service, value in branches[1:]:
-            expression = expression.when(pl.col("_svc") == service).then(value)
-        return expression.otherwise(counted)
+        expression = counted
+        for service, value in branches:
+            expression = pl.when(pl.col("_svc") == service).then(value).otherwise(expression)
+        return expression
 
     def _services(self) -> set[int]:
         """Services that any trunk of this leg has an agreement for; voice stands for none."""
