@@ -167,7 +167,11 @@ def calls(draw: st.DrawFn, day: date) -> list[dict[str, object]]:
     return made
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(st.data())
 def test_kernel_and_plain_implementation_agree_on_random_agreements(data: st.DataObject) -> None:
     day = data.draw(st.sampled_from(DAYS))

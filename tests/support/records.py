@@ -1,6 +1,7 @@
 """Usage records for tests, in the columns of `xdr`."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import polars as pl
 
@@ -10,11 +11,11 @@ from billing_assets.lake.tables import XDR
 def record(
     record_id: int = 1,
     *,
-    at: str | datetime = "2026-03-10T12:00:00",
+    at: Any = "2026-03-10T12:00:00",
     seconds: float = 60,
-    b: str | None = "447700900123",
-    a: str | None = "351912345678",
-    **fields: object,
+    b: Any = "447700900123",
+    a: Any = "351912345678",
+    **fields: Any,
 ) -> dict[str, object]:
     """One answered voice call from P01's trunk to our side; times are UTC."""
     moment = at if isinstance(at, datetime) else datetime.fromisoformat(at)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from billing_assets.reference.load import Loaded, Reference, load_reference
 
@@ -40,7 +41,7 @@ def partner(name: str = "P01", accounts: Sequence[Mapping[str, object]] = (), **
     }
 
 
-def agreement(name: str = "A", **fields: object):
+def agreement(name: Any = "A", **fields: Any):
     """A voice agreement of P01's customer leg in UTC and EUR, with the given terms."""
     return {
         "agreement": name,
