@@ -683,7 +683,7 @@ def test_milliseconds_become_seconds_as_the_agreement_says(
 @pytest.mark.parametrize("method", ["half_up", "half_even", "up", "down"])
 @pytest.mark.parametrize("decimals", [None, 0, 4, 6, 10])
 def test_amounts_round_once_at_ties_and_just_off_them(method: str, decimals: int | None) -> None:
-    prices = ["0.00003", "0.0001", "0.00009", "0.0000000003", "0.03", "0.05", "0.3", "90", "30"]
+    prices = ["0.00003", "0.0001", "0.00009", "0.0000000001", "0.03", "0.05", "0.3", "90", "30"]
     deck = [{"code": 440 + n, "rate": price} for n, price in enumerate(prices)] + [
         {"code": 4410, "rate": "0.30", "minimum": "0.0050000001"},
         {"code": 4411, "rate": "0.10", "minimum": "0.0016666667"},

@@ -113,17 +113,21 @@ def _suspense(legs: pl.LazyFrame, usage: pl.DataFrame) -> pl.DataFrame:
         )
         .drop("amount")
     )
-    estimate = pl.col("total_e10") * pl.col("quantity") // pl.col("priced_quantity")
+    sound = pl.col("quantity") <= _MOST_ESTIMATED
+    estimate = pl.col("total_e10") * pl.when(sound).then("quantity") // pl.col("priced_quantity")
     return (
         waiting.join(averages, on=["partner", "leg", "service"], how="left")
         .with_columns(
-            estimate.cast(pl.Int64).alias("at_risk_e10"),
+            estimate.cast(pl.Int64, strict=False).alias("at_risk_e10"),
             pl.col("reason").replace_strict(_DETAILS, default=None).alias("detail"),
         )
         .select(SUSPENSE.schema.names())
         .cast(SUSPENSE.schema)
     )
 
+
+_MOST_ESTIMATED = 10**12
+"""A larger quantity is a fault of its record: it has no estimate, and must not stop the day."""
 
 _DETAILS = {
     "UNKNOWN_TRUNK": "the trunk belongs to no account at that time: map it to one",
