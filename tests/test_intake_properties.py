@@ -25,7 +25,7 @@ from tests.support.intake import (
 )
 
 FEW = settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 
 CELLS = st.one_of(
