@@ -407,6 +407,7 @@ def test_a_split_call_past_the_days_that_a_plan_knows_is_suspended() -> None:
 def test_origins_with_rates_of_their_own_replace_and_surcharges_add_in_every_band() -> None:
     origins = {
         "classes": [
+            {"origin": "HIDDEN", "kinds": ["anonymous"]},
             {"origin": "EEA", "codes": [351, 49]},
             {
                 "origin": "NON_EEA",
@@ -415,7 +416,6 @@ def test_origins_with_rates_of_their_own_replace_and_surcharges_add_in_every_ban
                 "surcharge_per_call": "0.02",
             },
             {"origin": "BAD", "kinds": ["invalid", "missing"], "surcharge": "0.25"},
-            {"origin": "HIDDEN", "kinds": ["anonymous"]},
         ]
     }
     deck = [

@@ -2,9 +2,11 @@
 
 from datetime import UTC, date, datetime, timedelta
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from billing_assets.reference.load import Reference
 from tests.support.equality import assert_alike
 from tests.support.records import record
 from tests.support.references import agreement, partner, reference
@@ -72,8 +74,12 @@ def agreements(draw: st.DrawFn, name: str, leg: str) -> dict[str, object]:
     if draw(st.booleans()):
         bands = ["peak", "off"]
         start, end = draw(clocks), draw(clocks)
+        days = draw(
+            st.sampled_from([["weekday"], ["weekend", "holiday"], ["tue", "sun"], ["every"]])
+        )
         terms["bands"] = {
-            "windows": [{"band": "peak", "days": ["weekday"], "from": start, "to": end}],
+            "calendar": draw(st.sampled_from(["gulf", "west", None])),
+            "windows": [{"band": "peak", "days": days, "from": start, "to": end}],
             "otherwise": "off",
         }
         terms["crossing"] = draw(st.sampled_from(["start", "split"]))
@@ -167,18 +173,46 @@ def calls(draw: st.DrawFn, day: date) -> list[dict[str, object]]:
     return made
 
 
-@settings(
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Reference, date, list[dict[str, object]]]:
+    """A day with both legs' agreements, sometimes a second version from some hour on, and calls."""
+    day = draw(st.sampled_from(DAYS))
+    customer = [draw(agreements("A", "customer"))]
+    if draw(st.integers(0, 2)) == 0:
+        begin = f"{day}T{draw(st.sampled_from(['00:30', '08:00', '12:00', '20:00:01']))}"
+        customer.append({**draw(agreements("A", "customer")), "version": 2, "from": begin})
+    supplier = {**draw(agreements("B", "supplier")), "partner": "P02", "accounts": ["P02-A"]}
+    data = reference(
+        *customer,
+        supplier,
+        partners=[partner("P01"), partner("P02")],
+        calendars={
+            "gulf": {"weekend": ["fri", "sat"], "holidays": [str(DAYS[1])]},
+            "west": {"holidays": [str(DAYS[2]), str(DAYS[3])]},
+        },
+    )
+    return data, day, draw(calls(day))
+
+
+EFFORT = settings(
     max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-@given(st.data())
-def test_kernel_and_plain_implementation_agree_on_random_agreements(data: st.DataObject) -> None:
-    day = data.draw(st.sampled_from(DAYS))
-    customer = data.draw(agreements("A", "customer"))
-    supplier = {**data.draw(agreements("B", "supplier")), "partner": "P02", "accounts": ["P02-A"]}
-    assert_alike(
-        reference(customer, supplier, partners=[partner("P01"), partner("P02")]),
-        day,
-        data.draw(calls(day)),
-    )
+
+
+@EFFORT
+@given(cases())
+def test_kernel_and_plain_implementation_agree_on_random_agreements(
+    case: tuple[Reference, date, list[dict[str, object]]],
+) -> None:
+    assert_alike(*case)
+
+
+@pytest.mark.slow
+@settings(EFFORT, max_examples=1000)
+@given(cases())
+def test_they_agree_on_many_more(
+    case: tuple[Reference, date, list[dict[str, object]]],
+) -> None:
+    assert_alike(*case)

@@ -68,12 +68,71 @@ class _Unpriced(Exception):
     """Ends the pricing of a leg with its reason."""
 
 
+@dataclass(frozen=True)
+class _Price:
+    """A deck row as plain values: prices of one unit, fees of one call, steps in units."""
+
+    rate_id: int
+    code: int
+    destination: str
+    band: str
+    origin: str
+    valid_from: datetime
+    valid_to: datetime | None
+    status: str
+    per_unit: Decimal
+    first_block: Decimal
+    first: int
+    following: int
+    setup_fee: Decimal
+    minimum: Decimal
+    cap: Decimal | None
+    place: str
+
+    @property
+    def free(self) -> bool:
+        """Whether it is priced zero on purpose."""
+        return self.status == "bill_and_keep"
+
+    def holds(self, at: datetime) -> bool:
+        """Whether it is in force at an instant."""
+        return self.valid_from <= at and (self.valid_to is None or at < self.valid_to)
+
+
+@dataclass
+class _Case:
+    """A leg on its way to a price: what was found out about it so far.
+
+    `added_unit` and `added_call` are the surcharges by origin and called code; `horizon` is the
+    first instant whose prices the rating of the record's day does not know.
+    """
+
+    leg: PlainLeg
+    agreement: InForce
+    number: str | None
+    quantity: int
+    charged: bool
+    price: _Price | None
+    added_unit: Decimal
+    added_call: Decimal
+    horizon: datetime
+
+    @property
+    def terms(self) -> Agreement:
+        """The agreement's terms."""
+        return self.agreement.terms
+
+    def unit_price(self, price: _Price) -> Decimal:
+        """A price of a unit with its surcharges."""
+        return price.per_unit + self.added_unit
+
+
 class PlainRater:
     """Prices single records by the reference data of one version."""
 
     def __init__(self, reference: Reference) -> None:
         self.reference = reference
-        self._rows: dict[str, dict[int, list[dict[str, object]]]] = {}
+        self._decks: dict[str, dict[int, list[_Price]]] = {}
         self._bands: dict[tuple[str, date], list[tuple[int, int, str | None]]] = {}
 
     def price(self, record: Record) -> list[PlainLeg]:
@@ -123,10 +182,10 @@ class PlainRater:
         leg.band = self._band(terms, at)
         if leg.band:
             leg.say(f"band {leg.band} by {terms.zone} time")
-        if charged and number is None:
-            raise _Unpriced("INVALID_NUMBER")
-        row = self._rate(agreement, number, at, leg.band, leg.origin)
-        self._apply(leg, agreement, row, quantity, charged, number, horizon)
+        per_unit, per_call = _surcharges(terms, leg.origin, number)
+        price = self._price_of(agreement, number, at, leg.band, leg.origin)
+        case = _Case(leg, agreement, number, quantity, charged, price, per_unit, per_call, horizon)
+        self._apply(case)
 
     # who and when
 
@@ -300,210 +359,197 @@ class PlainRater:
         leg.say(f"calling number ({kind}) is of origin {word}")
         return word
 
-    def _rate(
+    def _price_of(
         self, agreement: InForce, number: str | None, at: datetime, band: str, origin: str
-    ) -> dict[str, object] | None:
+    ) -> _Price | None:
         """The row of the longest code that holds at an instant; the most specific one of it."""
-        if agreement.terms.key not in self._rows:
-            by_code: dict[int, list[dict[str, object]]] = {}
-            for row in agreement.deck.rows.iter_rows(named=True):
-                by_code.setdefault(row["code"], []).append(row)
-            self._rows[agreement.terms.key] = by_code
-        by_code = self._rows[agreement.terms.key]
+        by_code = self._deck(agreement)
         for length in range(len(number or ""), 0, -1):
-            valid = [
-                row for row in by_code.get(int((number or "")[:length]), []) if _holds(row, at)
-            ]
-            if not valid:
-                continue
-            fitting = [
-                row for row in valid if row["band"] in ("", band) and row["origin"] in ("", origin)
-            ]
-            fitting.sort(key=lambda row: (row["origin"] == "", row["band"] == ""))
-            return fitting[0] if fitting else None
+            rows = by_code.get(int((number or "")[:length]), [])
+            valid = [row for row in rows if row.holds(at)]
+            if valid:
+                fitting = [r for r in valid if r.band in ("", band) and r.origin in ("", origin)]
+                fitting.sort(key=lambda row: (row.origin == "", row.band == ""))
+                return fitting[0] if fitting else None
         return None
+
+    def _deck(self, agreement: InForce) -> dict[int, list[_Price]]:
+        """The agreement's deck rows by code."""
+        key = agreement.terms.key
+        if key not in self._decks:
+            self._decks[key] = {}
+            for row in agreement.deck.rows.iter_rows(named=True):
+                self._decks[key].setdefault(row["code"], []).append(_price(row))
+        return self._decks[key]
 
     # money
 
-    def _apply(
-        self,
-        leg: PlainLeg,
-        agreement: InForce,
-        row: dict[str, object] | None,
-        quantity: int,
-        charged: bool,
-        number: str | None,
-        horizon: datetime,
-    ) -> None:
-        terms = agreement.terms
-        status = row["status"] if row else None
-        if charged and row is None:
-            raise _Unpriced("NO_RATE")
-        if charged and status == "blocked":
-            raise _Unpriced("BLOCKED_CODE")
-        if charged and terms.service is Service.VOICE and quantity > MAX_SECONDS:
-            raise _Unpriced("OUT_OF_RANGE")
-        if row and status != "blocked":
-            leg.code, leg.destination = _int(row["code"]), str(row["destination"])
-            leg.rate_id = _int(row["rate_id"])
-            leg.say(f"longest code {leg.code}, {leg.destination} ({row['sheet']}:{row['row']})")
-        first, following = terms.increments.first, terms.increments.next
-        if row:
-            first, following = _int(row["first_units"]), _int(row["next_units"])
-        leg.billed_units = _billed(quantity, first, following) if charged else 0
-        if charged:
-            leg.say(f"{quantity} units in steps {first}/{following}: {leg.billed_units} billed")
-        free = status == "bill_and_keep"
-        fees = self._fees(terms, row, leg, number, charged and not free)
-        if row and self._too_dear(leg, terms, row, number):
-            raise _Unpriced("OUT_OF_RANGE")
-        cost, single = self._usage(leg, agreement, row, number, first, following, free, horizon)
-        leg.fees = fees
-        if row and status != "blocked" and single:
-            leg.rate = self._unit_price(leg, terms, row, number) if not free else Decimal(0)
-        exact = Fraction(fees) + cost
-        exact = self._bounded(leg, terms, row, exact, charged and not free)
+    def _apply(self, case: _Case) -> None:
+        """Price a leg whose agreement, quantity and row are known."""
+        leg, terms, price = case.leg, case.terms, case.price
+        self._refuse_unpriced(case)
+        known = price if price and price.status != "blocked" else None
+        if known:
+            leg.code, leg.destination, leg.rate_id = known.code, known.destination, known.rate_id
+            leg.say(f"longest code {known.code}, {known.destination} ({known.place})")
+        leg.billed_units = 0
+        if case.charged and price:
+            leg.billed_units = _billed(case.quantity, price.first, price.following)
+            steps = f"{price.first}/{price.following}"
+            leg.say(f"{case.quantity} units in steps {steps}: {leg.billed_units} billed")
+            if _too_dear(case, price):
+                raise _Unpriced("OUT_OF_RANGE")
+        leg.fees = self._fees(case)
+        cost, single = self._cost(case)
+        if known and single:
+            leg.rate = Decimal(0) if known.free else case.unit_price(known)
+        exact = self._bounded(case, Fraction(leg.fees) + cost)
         rounding = terms.rounding.record
         decimals = minor_units(terms.currency) if rounding.decimals is None else rounding.decimals
-        amount = round_amount(exact, decimals, rounding.method)
-        if amount != exact:
+        leg.amount = round_amount(exact, decimals, rounding.method)
+        if leg.amount != exact:
             leg.say(f"rounded {rounding.method} to {decimals} decimals")
         if terms.reverse:
             leg.say("reverse billing turns the sign")
-            amount, leg.fees = -amount, -fees
-        leg.amount = amount
-        leg.pricing = (
-            "bill_and_keep"
-            if charged and free
-            else "not_chargeable"
-            if not charged and not amount
-            else "priced"
-            if single
-            else "split"
-        )
-        leg.say(f"amount {amount} {terms.currency} ({leg.pricing})")
+            leg.amount, leg.fees = -leg.amount, -leg.fees
+        leg.pricing = _pricing(case, single)
+        leg.say(f"amount {leg.amount} {terms.currency} ({leg.pricing})")
 
-    def _usage(
-        self,
-        leg: PlainLeg,
-        agreement: InForce,
-        row: dict[str, object] | None,
-        number: str | None,
-        first: int,
-        following: int,
-        free: bool,
-        horizon: datetime,
-    ) -> tuple[Fraction, bool]:
+    def _refuse_unpriced(self, case: _Case) -> None:
+        """A charged leg needs a price; an uncharged one only its agreement."""
+        if not case.charged:
+            return
+        if case.number is None:
+            raise _Unpriced("INVALID_NUMBER")
+        if case.price is None:
+            raise _Unpriced("NO_RATE")
+        if case.price.status == "blocked":
+            raise _Unpriced("BLOCKED_CODE")
+        if case.terms.service is Service.VOICE and case.quantity > MAX_SECONDS:
+            raise _Unpriced("OUT_OF_RANGE")
+
+    def _cost(self, case: _Case) -> tuple[Fraction, bool]:
         """Cost of the billed units, each increment at its price; and whether one price held."""
-        terms, units = agreement.terms, leg.billed_units or 0
-        if not units or row is None:
+        leg, price, units = case.leg, case.price, case.leg.billed_units or 0
+        if not units or price is None:
             return Fraction(0), True
-        assert leg.event_time is not None
-        per = units_per_price(terms)
-        cost, done, prices = Fraction(0), 0, []
+        per = units_per_price(case.terms)
+        first, following = price.first, price.following
+        cost, done = Fraction(0), 0
+        parts: list[tuple[int, Decimal, int]] = []
         while done < units:
-            size = min(first, units) if done == 0 else following
-            if terms.crossing == "split":
-                at = leg.event_time + timedelta(seconds=done)
-                if horizon <= at and horizon < agreement.end:
-                    raise _Unpriced("OUT_OF_RANGE")
-                if at < agreement.end:
-                    held = self._rate(agreement, number, at, self._band(terms, at), leg.origin)
-                    if held is None or held["status"] == "blocked":
-                        raise _Unpriced("NO_RATE")
-                    row, free = held, held["status"] == "bill_and_keep"
-            else:
-                size = size if done == 0 else units - done
-            price = self._unit_price(leg, terms, row, number)
-            if done == 0 and row["first_price_e10"] is not None:
-                price += from_e10(_int(row["first_price_e10"]) - _int(row["price_e10"] or 0))
-            if not free:
-                cost += Fraction(size, per) * Fraction(price)
+            size = first if done == 0 else following
+            if case.terms.crossing == "split":
+                price = self._held_at(case, price, done)
+            elif done:
+                size = units - done
+            unit = case.unit_price(price)
+            if done == 0:
+                unit += price.first_block - price.per_unit
+            if not price.free:
+                cost += Fraction(size, per) * Fraction(unit)
             if cost * E10 > MAX_E10:
                 raise _Unpriced("OUT_OF_RANGE")
-            mark = row["rate_id"]
-            if not prices or prices[-1][0] != mark:
-                prices.append((mark, price, size))
-            else:
-                prices[-1] = (mark, price, prices[-1][2] + size)
-            done += size
-        for _, price, size in prices:
-            leg.say(f"{size} units at {price} for {per}")
-        return cost, len({mark for mark, _, _ in prices}) == 1
+            if parts and parts[-1][0] == price.rate_id:
+                size += parts.pop()[2]
+            parts.append((price.rate_id, unit, size))
+            done = sum(part[2] for part in parts)
+        for _, unit, size in parts:
+            leg.say(f"{size} units at {unit} for {per}")
+        return cost, len({rate_id for rate_id, _, _ in parts}) == 1
 
-    def _unit_price(
-        self, leg: PlainLeg, terms: Agreement, row: dict[str, object], number: str | None
-    ) -> Decimal:
-        """A row's price with the surcharges by origin and called code."""
-        price = from_e10(_int(row["price_e10"] or 0))
-        if terms.origins:
-            price += sum(
-                (c.surcharge for c in terms.origins.classes if c.origin == leg.origin), Decimal(0)
-            )
-        surcharge = _surcharge(terms, number)
-        return price + (surcharge.per_unit if surcharge else Decimal(0))
+    def _held_at(self, case: _Case, price: _Price, done: int) -> _Price:
+        """The price that holds when an increment begins; past the agreement's end, the last."""
+        assert case.leg.event_time is not None
+        at = case.leg.event_time + timedelta(seconds=done)
+        if case.horizon <= at and case.horizon < case.agreement.end:
+            raise _Unpriced("OUT_OF_RANGE")
+        if at >= case.agreement.end:
+            return price
+        band = self._band(case.terms, at)
+        held = self._price_of(case.agreement, case.number, at, band, case.leg.origin)
+        if held is None or held.status == "blocked":
+            raise _Unpriced("NO_RATE")
+        return held
 
-    def _too_dear(
-        self, leg: PlainLeg, terms: Agreement, row: dict[str, object], number: str | None
-    ) -> bool:
-        """Whether a record costs more than the lake can hold."""
-        prices = [self._unit_price(leg, terms, row, number)]
-        if row["first_price_e10"] is not None:
-            prices.append(
-                prices[0] + from_e10(_int(row["first_price_e10"]) - _int(row["price_e10"] or 0))
-            )
-        dearest = max(1, *(to_e10(price) for price in prices))
-        whole_units = (leg.billed_units or 0) // units_per_price(terms)
-        return whole_units + 1 > MAX_E10 // dearest
-
-    def _fees(
-        self,
-        terms: Agreement,
-        row: dict[str, object] | None,
-        leg: PlainLeg,
-        number: str | None,
-        charged: bool,
-    ) -> Decimal:
-        fees = terms.attempt_fee
-        if charged and row:
-            fees += from_e10(_int(row["setup_fee_e10"]))
-            if terms.origins:
-                fees += sum(
-                    (c.surcharge_per_call for c in terms.origins.classes if c.origin == leg.origin),
-                    Decimal(0),
-                )
-            surcharge = _surcharge(terms, number)
-            fees += surcharge.per_call if surcharge else Decimal(0)
+    def _fees(self, case: _Case) -> Decimal:
+        """The attempt fee of every record, and what a charged one costs once."""
+        fees = case.terms.attempt_fee
+        if case.charged and case.price and not case.price.free:
+            fees += case.price.setup_fee + case.added_call
         if fees:
-            leg.say(f"fees {fees.normalize():f}")
+            case.leg.say(f"fees {fees.normalize():f}")
         return fees
 
-    def _bounded(
-        self,
-        leg: PlainLeg,
-        terms: Agreement,
-        row: dict[str, object] | None,
-        exact: Fraction,
-        charged: bool,
-    ) -> Fraction:
+    def _bounded(self, case: _Case, exact: Fraction) -> Fraction:
         """Minimum charge and cap, on the amount with its fees."""
-        low = Fraction(terms.minimum)
-        high = None if terms.cap is None else Fraction(terms.cap)
-        if row:
-            low = Fraction(_int(row["minimum_e10"]), E10)
-            high = None if row["cap_e10"] is None else Fraction(_int(row["cap_e10"]), E10)
-        if charged and exact < low:
-            leg.say(f"minimum charge {_decimal_text(low)}")
-            exact = low
+        bounds = case.price or case.terms
+        low, high = bounds.minimum, bounds.cap
+        free = case.price is not None and case.price.free
+        if case.charged and not free and exact < low:
+            case.leg.say(f"minimum charge {low.normalize():f}")
+            exact = Fraction(low)
         if high is not None and exact > high:
-            leg.say(f"capped at {_decimal_text(high)}")
-            exact = high
+            case.leg.say(f"capped at {high.normalize():f}")
+            exact = Fraction(high)
         return exact
 
 
-def _decimal_text(value: Fraction) -> str:
-    """A fraction as a decimal text of at most ten places."""
-    return f"{round_amount(value, 10, Rounding.HALF_UP).normalize():f}"
+def _price(row: Mapping[str, object]) -> _Price:
+    """A row of table `rate` as plain values."""
+
+    def units(name: str, otherwise: int = 0) -> int:
+        return otherwise if row[name] is None else int(str(row[name]))
+
+    valid_from, valid_to = row["valid_from"], row["valid_to"]
+    assert isinstance(valid_from, datetime)
+    return _Price(
+        rate_id=units("rate_id"),
+        code=units("code"),
+        destination=str(row["destination"]),
+        band=str(row["band"]),
+        origin=str(row["origin"]),
+        valid_from=valid_from,
+        valid_to=valid_to if isinstance(valid_to, datetime) else None,
+        status=str(row["status"]),
+        per_unit=from_e10(units("price_e10")),
+        first_block=from_e10(units("first_price_e10", units("price_e10"))),
+        first=units("first_units"),
+        following=units("next_units"),
+        setup_fee=from_e10(units("setup_fee_e10")),
+        minimum=from_e10(units("minimum_e10")),
+        cap=None if row["cap_e10"] is None else from_e10(units("cap_e10")),
+        place=f"{row['sheet']}:{row['row']}",
+    )
+
+
+def _surcharges(terms: Agreement, origin: str, number: str | None) -> tuple[Decimal, Decimal]:
+    """What the caller's origin and the called code add to a unit and to a call."""
+    classes = terms.origins.classes if terms.origins else ()
+    named = [one for one in classes if one.origin == origin]
+    per_unit = sum((one.surcharge for one in named), Decimal(0))
+    per_call = sum((one.surcharge_per_call for one in named), Decimal(0))
+    by_code = {code: one for one in terms.surcharges for code in one.codes}
+    matched = _longest(number or "", by_code)
+    if matched is not None:
+        per_unit += by_code[matched].per_unit
+        per_call += by_code[matched].per_call
+    return per_unit, per_call
+
+
+def _too_dear(case: _Case, price: _Price) -> bool:
+    """Whether the units cost more than the lake can hold."""
+    dearest = max(price.per_unit, price.first_block) + case.added_unit
+    whole_units = (case.leg.billed_units or 0) // units_per_price(case.terms)
+    return whole_units + 1 > MAX_E10 // max(1, to_e10(dearest))
+
+
+def _pricing(case: _Case, single: bool) -> str:
+    if case.charged and case.price and case.price.free:
+        return "bill_and_keep"
+    if not case.charged and not case.leg.amount:
+        return "not_chargeable"
+    return "priced" if single else "split"
 
 
 def _int(value: object) -> int:
@@ -531,12 +577,6 @@ def _reach(record: Record) -> tuple[datetime, datetime]:
     return midnight - timedelta(days=DAYS_BEFORE), midnight + timedelta(days=DAYS_AFTER)
 
 
-def _holds(row: Mapping[str, object], at: datetime) -> bool:
-    start, end = row["valid_from"], row["valid_to"]
-    assert isinstance(start, datetime)
-    return start <= at and (end is None or (isinstance(end, datetime) and at < end))
-
-
 def _billed(quantity: int, first: int, following: int) -> int:
     if quantity <= first:
         return first
@@ -552,9 +592,3 @@ def _state(terms: Agreement, number: str | None) -> str | None:
     states = {code: name for name, codes in terms.jurisdiction.states.items() for code in codes}
     matched = _longest(number or "", states)
     return None if matched is None else states[matched]
-
-
-def _surcharge(terms: Agreement, number: str | None):
-    codes = {code: one for one in terms.surcharges for code in one.codes}
-    matched = _longest(number or "", codes)
-    return None if matched is None else codes[matched]
