@@ -15,15 +15,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from iso4217 import Currency
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     model_validator,
 )
 
 from billing_assets.core.money import Rounding, parse_decimal, to_e10
+from billing_assets.reference.channels import Channels, Format
+from billing_assets.reference.forms import Form, Identifier, Name
 
 
 def _no_float(value: object) -> object:
@@ -118,15 +118,7 @@ CurrencyCode = Annotated[str, AfterValidator(_currency)]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 Code = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,14}$")]
 Codes = Annotated[list[Code], BeforeValidator(_codes)]
-Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Trunk = Annotated[str, StringConstraints(pattern=r"^[^/\s]+/[^\s]+$")]
-
-
-class Form(BaseModel):
-    """A mapping of a reference file: closed and immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class Leg(StrEnum):
@@ -220,6 +212,7 @@ class DocumentSettings(Form):
     endpoint_scheme: str = ""
     endpoint_id: str = ""
     emails: tuple[str, ...] = ()
+    formats: tuple[Format, ...] = ("pdf", "xml", "csv", "itemised")
 
 
 class Partner(Form):
@@ -237,6 +230,7 @@ class Partner(Form):
     tax: Tax
     bank: Bank | None = None
     document: DocumentSettings = DocumentSettings()
+    delivery: Channels = ()
     accounts: tuple[Account, ...]
 
 
@@ -265,6 +259,7 @@ class Carrier(Form):
     endpoint_scheme: str = ""
     endpoint_id: str = ""
     series: tuple[Series, ...]
+    delivery: Channels = ()
     own_trunks: tuple[Trunk, ...] = ()
     fixing_source: str = ""
 
@@ -398,7 +393,7 @@ class OriginClass(Form):
     """
 
     origin: Name
-    codes: Codes = []
+    codes: Codes = Field(default_factory=list)
     kinds: tuple[Literal["invalid", "missing", "anonymous", "alpha"], ...] = ()
     surcharge: Price = Decimal(0)
     surcharge_per_call: Price = Decimal(0)
@@ -479,7 +474,7 @@ class Sheet(Form):
 
     file: Name
     received: Day | None = None
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default_factory=dict)
 
 
 class Notice(Form):
@@ -617,5 +612,5 @@ class Source(Form):
     pattern: str = r".*?(?P<sequence>[0-9]+)\.[a-z.]+$"
     sequence_wrap: Annotated[int, Field(ge=1)] = 999_999
     country_code: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,2}$")] | None = None
-    prefixes: dict[Trunk, str] = {}
-    options: dict[str, str | int | bool | list[str]] = {}
+    prefixes: dict[Trunk, str] = Field(default_factory=dict)
+    options: dict[str, str | int | bool | list[str]] = Field(default_factory=dict)

@@ -5,6 +5,7 @@ PostgreSQL): the audit chain and gapless numbers need an order, and the registry
 Nothing here knows a billing word.
 """
 
+import fcntl
 import sqlite3
 import threading
 import time
@@ -21,6 +22,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, OperationalError
 
 from billing_assets.core.errors import BillingError
+from billing_assets.core.ids import sha256_of
 from billing_assets.registry.schema import to_json
 
 BUSY_SECONDS = 120
@@ -72,6 +74,32 @@ class Database:
         """Give a transaction for reads; it never waits for a writer."""
         with self._engine.connect() as connection:
             yield connection
+
+    @contextmanager
+    def exclusive(self, name: str) -> Iterator[bool]:
+        """Hold a named lock beside any transaction; gives False when another process has it.
+
+        It ends with the block or with the process. On SQLite it is a file beside the database.
+        """
+        if self._engine.dialect.name == "sqlite":
+            folder = Path(str(self._engine.url.database)).with_suffix(".locks")
+            folder.mkdir(exist_ok=True)
+            with (folder / sha256_of(name.encode())[:16]).open("w") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    yield False
+                    return
+                yield True
+            return
+        with self._engine.connect() as connection:
+            key = {"key": int(sha256_of(name.encode())[:15], 16)}
+            held = bool(connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), key))
+            try:
+                yield held
+            finally:
+                if held:
+                    connection.execute(text("SELECT pg_advisory_unlock(:key)"), key)
 
     def migrate(self) -> None:
         """Bring the database to the current schema; any number of processes may do so at once.

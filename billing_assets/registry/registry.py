@@ -8,6 +8,7 @@ from billing_assets.core.errors import BillingError
 from billing_assets.registry.audit import AuditLog
 from billing_assets.registry.cycles import Cycles
 from billing_assets.registry.database import Database
+from billing_assets.registry.deliveries import Deliveries
 from billing_assets.registry.documents import Documents
 from billing_assets.registry.files import FileLog
 from billing_assets.registry.versions import Versions
@@ -28,6 +29,7 @@ class Registry:
         self.versions = Versions(database)
         self.cycles = Cycles(database)
         self.documents = Documents(database)
+        self.deliveries = Deliveries(database)
 
     @classmethod
     def open(cls, url: str) -> "Registry":

@@ -67,6 +67,21 @@ class DocumentKind(StrEnum):
     SELF_BILLED = "self_billed"
 
 
+class DeliveryState(StrEnum):
+    """How far one document has come on one channel.
+
+    `sending` may be tried again, as nothing has left the house for good; `handed_over` may not:
+    the last word of the receiver is awaited, or was lost.
+    """
+
+    PLANNED = "planned"
+    SENDING = "sending"
+    HANDED_OVER = "handed_over"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
 def plain(value: object) -> object:
     """Turn decimals, dates, enums and dataclasses into what JSON knows.
 
@@ -338,4 +353,34 @@ document = Table(
         ["entity", "series", "year"],
         ["number_series.entity", "number_series.series", "number_series.year"],
     ),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("document", Text, ForeignKey("document.id"), primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("partner", Text, nullable=False, index=True),
+    Column("cycle", Text, ForeignKey("cycle.id"), nullable=False, index=True),
+    Column("via", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("files", _JSON, nullable=False),
+    Column("state", _words(DeliveryState), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("receipt", _JSON, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+)
+
+delivery_attempt = Table(
+    "delivery_attempt",
+    metadata,
+    Column("document", Text, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("started_at", UtcTime, nullable=False),
+    Column("ended_at", UtcTime),
+    Column("state", _words(DeliveryState), nullable=False),
+    Column("message", Text, nullable=False),
+    ForeignKeyConstraint(["document", "channel"], ["delivery.document", "delivery.channel"]),
 )

@@ -1,0 +1,170 @@
+"""Where documents go: the channels of a partner, or of our own systems.
+
+A channel names a secret (password, key) by its name; its content lies in the installation's
+folder of secrets, never in a reference file.
+"""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from billing_assets.reference.forms import Form, Identifier, Name
+
+DocumentWord = Literal[
+    "invoice",
+    "credit_note",
+    "debit_note",
+    "self_billed",
+    "usage_declaration",
+    "statement_of_account",
+]
+
+FIXED_FORMATS = (
+    "pdf",
+    "xml",
+    "csv",
+    "itemised",
+    "json",
+    "xlsx",
+    "factur-x",
+    "customer-bill",
+    "journal-csv",
+    "journal-xml",
+    "journal-json",
+    "journal-oracle",
+    "journal-netsuite",
+    "journal-sap",
+)
+"""Formats that the program itself writes; any other is a text template, 'detail.txt'."""
+
+_TEMPLATE = re.compile(r"[a-z0-9_-]+\.[a-z0-9]{1,8}")
+
+
+def _format(value: str) -> str:
+    if value not in FIXED_FORMATS and not _TEMPLATE.fullmatch(value):
+        raise ValueError(
+            f"is neither one of {', '.join(FIXED_FORMATS)} nor a text template such as detail.txt"
+        )
+    return value
+
+
+def _inside(value: str) -> str:
+    """Refuse a path that leads out of the folder that it is relative to."""
+    if value.startswith("/") or "\\" in value or ".." in value.split("/"):
+        raise ValueError("is not a path inside its folder, such as P01/invoices")
+    return value.strip("/")
+
+
+Format = Annotated[str, AfterValidator(_format)]
+Inside = Annotated[str, AfterValidator(_inside)]
+MailAddress = Annotated[str, StringConstraints(pattern=r"^[^@\s,;<>]+@[^@\s,;<>]+$")]
+Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:-]+$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+SafeUrl = Annotated[str, StringConstraints(pattern=r"^https://[^\s/]+(/\S*)?$")]
+Megabytes = Annotated[int, Field(ge=1, le=100)]
+
+
+class _Channel(Form):
+    """What every channel says: its name, and which documents and formats go by it.
+
+    No formats means all that the partner gets.
+    """
+
+    channel: Identifier
+    documents: tuple[DocumentWord, ...] = ()
+    formats: tuple[Format, ...] = ()
+
+
+class FolderChannel(_Channel):
+    """A folder below the installation's portal; `url` is where the partner finds it."""
+
+    via: Literal["folder"]
+    path: Annotated[Inside, StringConstraints(min_length=1)]
+    url: Annotated[str, StringConstraints(pattern=r"^(https://\S+)?$")] = ""
+
+    @property
+    def address(self) -> str:
+        """Where it leads, for people."""
+        return self.path
+
+
+class MailChannel(_Channel):
+    """Mail by the installation's server; what exceeds the size goes as a link to the portal."""
+
+    via: Literal["mail"]
+    to: Annotated[tuple[MailAddress, ...], Field(min_length=1)]
+    attach_up_to_mb: Megabytes = 10
+
+    @property
+    def address(self) -> str:
+        """Where it leads, for people."""
+        return ", ".join(self.to)
+
+
+class SftpChannel(_Channel):
+    """An SFTP server, known by its host key ('ssh-ed25519 AAAA...')."""
+
+    via: Literal["sftp"]
+    host: Host
+    port: Port = 22
+    user: Name
+    host_key: Annotated[
+        str, StringConstraints(pattern=r"^(ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/=]+( .*)?$")
+    ]
+    secret: Identifier
+    folder: str = ""
+
+    @property
+    def address(self) -> str:
+        """Where it leads, for people."""
+        return f"sftp://{self.user}@{self.host}:{self.port}/{self.folder.lstrip('/')}"
+
+
+class ObjectChannel(_Channel):
+    """A bucket of any store that speaks S3; the secret is 'ACCESS_KEY:SECRET_KEY'."""
+
+    via: Literal["s3"]
+    bucket: Name
+    prefix: Inside = ""
+    endpoint: Annotated[str, StringConstraints(pattern=r"^(https?://\S+)?$")] = ""
+    region: str = "us-east-1"
+    secret: Identifier
+
+    @property
+    def address(self) -> str:
+        """Where it leads, for people."""
+        return f"s3://{self.bucket}/{self.prefix}" + (
+            f" at {self.endpoint}" if self.endpoint else ""
+        )
+
+
+class WebhookChannel(_Channel):
+    """An HTTPS address that takes a signed POST; what exceeds the size goes as a link."""
+
+    via: Literal["webhook"]
+    url: SafeUrl
+    secret: Identifier
+    attach_up_to_mb: Megabytes = 10
+
+    @property
+    def address(self) -> str:
+        """Where it leads, for people."""
+        return self.url
+
+
+Channel = Annotated[
+    FolderChannel | MailChannel | SftpChannel | ObjectChannel | WebhookChannel,
+    Field(discriminator="via"),
+]
+
+
+def _distinct(channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
+    names = [channel.channel for channel in channels]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"two channels are called {', '.join(twice)}")
+    return channels
+
+
+Channels = Annotated[tuple[Channel, ...], AfterValidator(_distinct)]
