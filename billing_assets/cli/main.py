@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from billing_assets.cli import audit, cycles, reference
+from billing_assets.cli import audit, cycles, delivery, reference
 from billing_assets.cli.bench import bench
 from billing_assets.cli.demo import demo
 from billing_assets.cli.output import console, fail
@@ -26,6 +26,8 @@ app.command()(demo)
 app.command()(run)
 app.command()(status)
 app.add_typer(cycles.app, name="cycle")
+app.command()(delivery.deliver)
+app.add_typer(delivery.app, name="delivery")
 app.add_typer(reference.app, name="reference")
 app.command()(audit.explain)
 app.command()(audit.verify)

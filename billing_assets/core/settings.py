@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -35,6 +35,22 @@ class Settings(BaseSettings):
     templates_dir: Annotated[
         Path | None, Field(description="layouts; default the project's templates/")
     ] = None
+    secrets_dir: Annotated[
+        Path | None, Field(description="one file a secret; default HOME/secrets")
+    ] = None
+    portal_dir: Annotated[
+        Path | None, Field(description="folder that partners read; default HOME/portal")
+    ] = None
+    smtp_host: Annotated[str, Field(description="mail server; empty: no mail")] = ""
+    smtp_port: Annotated[int, Field(ge=1, le=65535)] = 587
+    smtp_tls: Annotated[
+        Literal["starttls", "implicit"], Field(description="how mail is encrypted")
+    ] = "starttls"
+    smtp_user: Annotated[str, Field(description="empty: no login")] = ""
+    smtp_secret: Annotated[str, Field(description="name of the secret with its password")] = "smtp"
+    ca_file: Annotated[
+        Path | None, Field(description="PEM of authorities to trust besides the system's")
+    ] = None
     user: Annotated[str, Field(description="who acts, for the audit log")] = "operator"
 
     @cached_property
@@ -61,6 +77,16 @@ class Settings(BaseSettings):
     def templates(self) -> Path:
         """Folder of document layouts."""
         return self.templates_dir.resolve() if self.templates_dir else PROJECT_ROOT / "templates"
+
+    @property
+    def secrets(self) -> Path:
+        """Folder of secrets: keys and passwords, one file each."""
+        return self.secrets_dir.resolve() if self.secrets_dir else self.root / "secrets"
+
+    @property
+    def portal(self) -> Path:
+        """Folder of the documents that partners fetch themselves."""
+        return self.portal_dir.resolve() if self.portal_dir else self.root / "portal"
 
     @property
     def inbox(self) -> Path:

@@ -5,7 +5,11 @@ from collections.abc import Mapping
 import dagster as dg
 
 from billing_assets.core.settings import Settings
-from billing_assets.orchestration.assets.billing import billing_cycle, issued_invoices
+from billing_assets.orchestration.assets.billing import (
+    billing_cycle,
+    delivered_documents,
+    issued_invoices,
+)
 from billing_assets.orchestration.assets.intake import mediation_files, xdr
 from billing_assets.orchestration.assets.rating import rated_usage
 from billing_assets.orchestration.assets.reference import reference_data
@@ -13,6 +17,7 @@ from billing_assets.orchestration.checks import CHECKS
 from billing_assets.orchestration.dbt import mart_assets
 from billing_assets.orchestration.jobs import (
     bill_month_job,
+    deliver_month_job,
     inbox_files,
     monthly_billing,
     take_in_job,
@@ -34,9 +39,10 @@ def build_defs(
             *mart_assets(),
             billing_cycle,
             issued_invoices,
+            delivered_documents,
         ],
         asset_checks=CHECKS,
-        jobs=[take_in_job, bill_month_job],
+        jobs=[take_in_job, bill_month_job, deliver_month_job],
         schedules=[monthly_billing],
         sensors=[inbox_files],
         resources={

@@ -21,6 +21,12 @@ bill_month_job = dg.define_asset_job(
     description="Charge, validate and draft the cycles of a month, all partners in one run.",
 )
 
+deliver_month_job = dg.define_asset_job(
+    "deliver_month",
+    selection=["delivery"],
+    description="Deliver a month's issued documents that have not arrived yet.",
+)
+
 START_TAG = "dagster/asset_partition_range_start"
 END_TAG = "dagster/asset_partition_range_end"
 

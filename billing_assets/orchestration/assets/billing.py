@@ -12,12 +12,13 @@ import polars as pl
 from pydantic import Field
 
 from billing_assets.core.errors import BillingError
+from billing_assets.invoicing.delivery.run import deliver
 from billing_assets.invoicing.run import CycleRun, approve_and_issue, run_cycle
 from billing_assets.orchestration.groups import Group
 from billing_assets.orchestration.partitions import CYCLES
 from billing_assets.orchestration.resources import Home, now
 from billing_assets.orchestration.tables import markdown
-from billing_assets.registry.schema import CycleState
+from billing_assets.registry.schema import CycleState, DeliveryState
 
 
 class BillingConfig(dg.Config):
@@ -121,6 +122,49 @@ def issued_invoices(
         )
 
     _each_cycle(context, issue)
+    yield from ()
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            "delivery",
+            deps=["invoice"],
+            description="Issued documents at their receivers, each channel's attempts recorded.",
+            group_name=Group.BILLING.value,
+            partitions_def=CYCLES,
+            skippable=True,
+        )
+    ],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+)
+def delivered_documents(
+    context: dg.AssetExecutionContext, installation: Home
+) -> Iterator[dg.MaterializeResult]:
+    """Deliver the issued documents of some partners; what was delivered is not sent again."""
+
+    def send(key: dg.MultiPartitionKey, month: str, partner: str) -> None:
+        cycles = installation.registry.cycles.list(month=month, partner=partner)
+        found = [
+            one
+            for cycle in cycles
+            if cycle.state is CycleState.FINAL
+            for one in deliver(
+                installation, what=cycle.id, clock=now, who=installation.settings.user
+            )
+        ]
+        missing = [one.message for one in found if one.state is not DeliveryState.DELIVERED]
+        if missing:
+            raise BillingError("; ".join(missing))
+        rows = [(one.id, one.address, str(one.attempts)) for one in found]
+        table = pl.DataFrame(rows, schema=["delivery", "to", "tries"], orient="row")
+        context.log_event(
+            dg.AssetMaterialization(
+                "delivery", partition=str(key), metadata={"deliveries": markdown(table)}
+            )
+        )
+
+    _each_cycle(context, send)
     yield from ()
 
 
