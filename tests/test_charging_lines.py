@@ -9,7 +9,6 @@ import pytest
 from billing_assets.charging.cycles import Cycle
 from billing_assets.charging.lines import charge_cycle
 from billing_assets.charging.short_calls import ShortCallCount, count_short_calls
-from billing_assets.charging.unbilled import unbilled_usage
 from billing_assets.core.periods import month_period
 from billing_assets.lake.tables import USAGE_DAILY
 from billing_assets.reference.load import Reference
@@ -186,30 +185,6 @@ def test_short_calls_are_counted_among_the_answered_ones_of_the_period() -> None
     weighed = count_short_calls(legs, [terms], MARCH.period, records=pl.lit(10, pl.Int64))
     assert weighed == {"A@1": ShortCallCount(20, 10)}
     assert count_short_calls(legs, [], MARCH.period) == {}
-
-
-def test_a_late_record_and_a_re_rated_day_are_billed_once_in_the_next_cycle() -> None:
-    february = date(2026, 2, 10)
-    billed = usage({"day": february, "records": 3, "amount": Decimal("0.03")})
-    now = usage(
-        {"day": february, "records": 4, "amount": Decimal("0.04")},
-        {},
-        {"day": date(2026, 4, 1)},
-    )
-    due = unbilled_usage(MARCH, now, billed, open_months=[])
-    assert sorted(due.select("local_day", "records", "amount").rows()) == [
-        (february, 1, Decimal("0.01")),
-        (date(2026, 3, 10), 1, Decimal("0.01")),
-    ]
-    assert unbilled_usage(MARCH, now, billed, open_months=["2026-02"]).height == 1
-    lower = usage(
-        {"day": february, "rate_e10": 5 * 10**7, "records": 3, "amount": Decimal("0.015")}
-    )
-    corrected = unbilled_usage(MARCH, lower, billed, open_months=[])
-    assert sorted(corrected.select("rate_e10", "records", "amount").rows()) == [
-        (5 * 10**7, 3, Decimal("0.015")),
-        (10**8, -3, Decimal("-0.03")),
-    ]
 
 
 def test_charging_again_gives_the_same_bytes_in_any_order() -> None:

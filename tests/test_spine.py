@@ -11,16 +11,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from billing_assets.charging.cycles import ad_hoc_cycle
 from billing_assets.core.ids import canonical_json
 from billing_assets.core.settings import Settings
 from billing_assets.demo.generate import generate
 from billing_assets.installation import Installation
+from billing_assets.invoicing.run import open_cycle
 from billing_assets.invoicing.verify import verify
 from billing_assets.lake.tables import (
     CHARGE,
@@ -65,15 +67,22 @@ def bill(home: Path, *, days: list[date] | None = None) -> Installation:
         return runs.installation
 
 
+def open_ad_hoc(home: Installation) -> None:
+    """P14 is billed ad hoc: here for the whole month."""
+    cycle = ad_hoc_cycle(home.reference.partner("P14"), date(2026, 3, 1), date(2026, 3, 31))
+    open_cycle(home, cycle, now=datetime.now(UTC), who="ana")
+
+
 def issue(runs: Runs) -> None:
-    partners = sorted(runs.installation.reference.partners)
-    runs.draft(MONTH, partners, ISSUED)
+    open_ad_hoc(runs.installation)
+    runs.draft(MONTH, sorted(runs.installation.reference.partners), ISSUED)
     drafted = [
-        cycle.partner
+        cycle
         for cycle in runs.installation.registry.cycles.list(month=MONTH)
         if cycle.state == "draft"
     ]
-    runs.issue(MONTH, drafted, ISSUED, "bruno")
+    partners = sorted({cycle.partner for cycle in drafted})
+    runs.issue(MONTH, partners, ISSUED, "bruno", [cycle.id for cycle in drafted])
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +157,7 @@ def test_every_issued_document_is_proved(billed: Installation) -> None:
 
 RATE_DAYS = """
 import sys
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from billing_assets.core.settings import Settings
 from billing_assets.orchestration.runs import Runs
@@ -214,9 +223,11 @@ def test_a_partner_that_cannot_be_billed_stops_no_other(generated: Path, tmp_pat
     with Runs.of(settings(tmp_path)) as runs:
         runs.take_in()
         runs.rate([day for day in landed_days(runs.installation) if day.month == 3][8:16])
+        open_ad_hoc(runs.installation)
         runs.draft(MONTH, ["P02", "P03", "P14"], ISSUED)
-        states = {c.partner: c.state.value for c in runs.installation.registry.cycles.list()}
-    assert states == {"P02": "draft", "P03": "blocked", "P14": "draft"}
+        states = {c.id: c.state.value for c in runs.installation.registry.cycles.list()}
+    weeks = {f"P03/2026-W{week:02d}": "blocked" for week in range(9, 14)}
+    assert states == {"P02/2026-03": "draft", "P14/2026-03": "draft", **weeks}
 
 
 def icb(home: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -9,53 +9,42 @@ import polars as pl
 from billing_assets.charging.cycles import Cycle
 from billing_assets.charging.lines import charge_cycle
 from billing_assets.charging.short_calls import ShortCallCount, count_short_calls
-from billing_assets.charging.unbilled import unbilled_usage
+from billing_assets.charging.unbilled import Claim, claim, unbilled_usage
 from billing_assets.core.errors import NotFound, StateError
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import CHARGE, RATED_LEG, USAGE_DAILY
 from billing_assets.reference.load import Reference
-from billing_assets.reference.models import Agreement
+from billing_assets.reference.models import Agreement, Cadence
 from billing_assets.registry.cycles import FINALISED
 from billing_assets.registry.registry import Registry
-
-USAGE_VERSION = "usage_daily_version"
-"""The figure of a cycle's run that tells at which version of `usage_daily` it was billed."""
 
 
 @dataclass(frozen=True)
 class Charged:
-    """A charged cycle: its rows of `charge`, the usage they bill, and that table's version."""
+    """A charged cycle: its rows of `charge`, the usage they bill, and that table's version.
+
+    `figures` are what a run of the cycle keeps of what it claimed.
+    """
 
     cycle: Cycle
     charges: pl.DataFrame
     usage: pl.DataFrame
     usage_version: int
+    figures: Mapping[str, int]
 
 
-def cycle_usage(cycle: Cycle, lake: Lake, registry: Registry, version: int) -> pl.DataFrame:
+def cycle_usage(claimed: Claim, lake: Lake, version: int) -> pl.DataFrame:
     """Rows of `usage_daily` at a version that a cycle bills, late usage included."""
-    partner = pl.col("partner") == cycle.partner
-    usage = (
-        lake.scan(USAGE_DAILY, version)
-        .filter(partner & (pl.col("local_day") < cycle.period.end))
-        .collect()
-    )
-    earlier = [
-        known
-        for known in registry.cycles.list(partner=cycle.partner)
-        if known.period.end <= cycle.period.start
-    ]
-    final = [known for known in earlier if known.state in FINALISED]
-    open_months = {known.month for known in earlier if known not in final}
-    billed = pl.DataFrame(schema=USAGE_DAILY.schema)
-    if final:
-        last = max(final, key=lambda known: known.period.end)
-        billed = (
-            lake.scan(USAGE_DAILY, int(last.totals[USAGE_VERSION]))
-            .filter(partner & (pl.col("local_day") < last.period.end))
-            .collect()
+
+    def usage_at(one: int) -> pl.DataFrame:
+        of_cycle = (pl.col("partner") == claimed.cycle.partner) & (
+            pl.col("local_day") < claimed.cycle.period.end
         )
-    return unbilled_usage(cycle, usage, billed, open_months)
+        return lake.scan(USAGE_DAILY, one).filter(of_cycle).collect()
+
+    return unbilled_usage(
+        claimed, usage_at(version), {one: usage_at(one) for one in sorted(claimed.versions)}
+    )
 
 
 def charge(
@@ -70,7 +59,12 @@ def charge(
     version = lake.version(USAGE_DAILY)
     if version is None:
         raise NotFound("no usage is rated yet", hint="materialise `rated_leg` first")
-    usage = cycle_usage(cycle, lake, registry, version)
+    claimed = claim(
+        cycle,
+        registry.cycles.list(partner=cycle.partner),
+        has_calendar=reference.partner(cycle.partner).cadence is not Cadence.AD_HOC,
+    )
+    usage = cycle_usage(claimed, lake, version)
     sources = {
         "reference": reference.version,
         "days": _span(usage),
@@ -85,7 +79,7 @@ def charge(
         short_calls=_short_calls(cycle, [a.terms for a in agreements], lake),
     )
     lake.replace_slice(CHARGE, charges, {"month": cycle.month, "cycle": cycle.cycle})
-    return Charged(cycle, charges, usage, version)
+    return Charged(cycle, charges, usage, version, claimed.figures)
 
 
 def _short_calls(

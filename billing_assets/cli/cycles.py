@@ -1,20 +1,31 @@
-"""`icb cycle`: list, show, run and finalise billing cycles."""
+"""`icb cycle`: list, show, open, hold, run and finalise billing cycles; their calendar."""
 
-from datetime import UTC, date, datetime
+import re
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
 import typer
 
-from billing_assets.charging.cycles import monthly_cycle
+from billing_assets.charging.cycles import (
+    Cycle,
+    ad_hoc_cycle,
+    calendar,
+    cycles_of_month,
+    is_closed,
+    registered_cycle,
+)
 from billing_assets.cli.output import JSON_HELP, console, print_json, show
-from billing_assets.core.errors import BillingError
+from billing_assets.core.errors import BillingError, NotFound
 from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
-from billing_assets.invoicing.run import report
+from billing_assets.invoicing.run import due_cycles, open_cycle, report
 
 app = typer.Typer(help="Billing cycles: their state, exceptions and money.", no_args_is_help=True)
 
-Month = Annotated[str, typer.Argument(help="month in which the cycles end, YYYY-MM")]
+What = Annotated[
+    str, typer.Argument(help="month in which the cycles end, YYYY-MM; or one cycle, P03/2026-W11")
+]
+CycleId = Annotated[str, typer.Argument(help="cycle, such as P14/2026-03 or P03/2026-W11")]
 Partners = Annotated[
     list[str] | None, typer.Option("--partner", "-p", help="only this partner; may be repeated")
 ]
@@ -48,14 +59,14 @@ def list_cycles(
 
 @app.command("show")
 def show_cycle(
-    cycle: Annotated[str, typer.Argument(help="cycle, such as P14/2026-03")],
+    cycle: CycleId,
     as_json: AsJson = False,
 ) -> None:
     """One cycle: its exceptions, documents, totals and where its files lie."""
     home = Installation.open()
     known = home.registry.cycles.get(cycle)
     partner = home.reference.partner(known.partner)
-    run = report(home, monthly_cycle(partner, known.month))
+    run = report(home, registered_cycle(known))
     documents = [
         {
             "number": d.number_text,
@@ -91,23 +102,120 @@ def show_cycle(
         console.print(f"  {path}", highlight=False)
 
 
+@app.command("calendar")
+def show_calendar(
+    first: Annotated[
+        str, typer.Option("--from", help="first closing day; default a week ago")
+    ] = "",
+    last: Annotated[str, typer.Option("--to", help="last closing day; default in five weeks")] = "",
+    partner: Partners = None,
+    as_json: AsJson = False,
+) -> None:
+    """What closes when: every cycle of the partners' calendars, and ad hoc ones, by last day."""
+    home = Installation.open()
+    now = datetime.now(UTC)
+    begin = _date(first) or now.date() - timedelta(days=7)
+    end = _date(last) or now.date() + timedelta(days=35)
+    partners = [home.reference.partner(name) for name in partner or home.reference.partners]
+    known = {cycle.id: cycle for cycle in home.registry.cycles.list()}
+    cycles = {cycle.cycle: cycle for one in partners for cycle in calendar(one, begin, end)}
+    names = {one.partner for one in partners}
+    for one in map(registered_cycle, known.values()):
+        if one.partner in names and begin <= one.period.last_day <= end:
+            cycles[one.cycle] = one
+    rows = [
+        {
+            "cycle": cycle.cycle,
+            "cadence": cycle.cadence.value,
+            "first day": cycle.period.start,
+            "last day": cycle.period.last_day,
+            "zone": cycle.period.zone,
+            "closes (UTC)": cycle.period.end_utc,
+            "state": known[cycle.cycle].state.value
+            if cycle.cycle in known
+            else ("due" if is_closed(cycle, now) else "running"),
+        }
+        for cycle in sorted(cycles.values(), key=lambda c: (c.period.end_utc, c.cycle))
+    ]
+    show(rows, "Calendar", as_json=as_json, empty=f"nothing closes from {begin} to {end}")
+
+
+@app.command("open")
+def open_ad_hoc(
+    partner: Annotated[str, typer.Argument(help="partner, such as P14")],
+    first: Annotated[str, typer.Argument(help="first day, YYYY-MM-DD, in the partner's zone")],
+    last: Annotated[str, typer.Argument(help="last day, YYYY-MM-DD")],
+) -> None:
+    """Open an ad hoc cycle of any days of one partner; `icb cycle run` then bills it."""
+    settings = Settings()
+    home = Installation.open(settings)
+    begin, end = _date(first), _date(last)
+    if begin is None or end is None or end < begin:
+        raise BillingError(f"{first} to {last} is no period", hint="the first day comes first")
+    opened = open_cycle(
+        home,
+        ad_hoc_cycle(home.reference.partner(partner), begin, end),
+        now=datetime.now(UTC),
+        who=settings.user,
+    )
+    console.print(f"{opened.id}  {opened.period}  {opened.state.value}", highlight=False)
+
+
+@app.command("hold")
+def hold(
+    cycle: CycleId, reason: Annotated[str, typer.Option(help="why; the audit log keeps it")]
+) -> None:
+    """Keep a cycle from being approved and issued; it can still be run."""
+    settings = Settings()
+    if not reason.strip():
+        raise BillingError("a hold needs a reason")
+    registry = Installation.open(settings).registry
+    held = registry.cycles.hold(cycle, reason, now=datetime.now(UTC), who=settings.user)
+    console.print(f"{held.id} is on hold: {held.held_reason}", highlight=False)
+
+
+@app.command("release")
+def release(cycle: CycleId) -> None:
+    """End a cycle's hold."""
+    settings = Settings()
+    registry = Installation.open(settings).registry
+    released = registry.cycles.release(cycle, now=datetime.now(UTC), who=settings.user)
+    console.print(f"{released.id} is {released.state.value} and not on hold", highlight=False)
+
+
 @app.command("run")
-def run_month(month: Month, partner: Partners = None, issue_date: IssueDate = "") -> None:
-    """Charge, validate and draft the cycles of a month, through one Dagster run."""
+def run_cycles(what: What, partner: Partners = None, issue_date: IssueDate = "") -> None:
+    """Charge, validate and draft the cycles of a month that are over, through one Dagster run."""
     from billing_assets.orchestration.runs import Runs  # noqa: PLC0415 - seconds to import
 
     with Runs.of(Settings()) as runs:
-        partners = partner or sorted(runs.installation.reference.partners)
-        for name in partners:
-            runs.installation.reference.partner(name)
-        with console.status(f"drafting {len(partners)} cycles of {month}"):
-            runs.draft(_month(month), partners, _date(issue_date))
+        home = runs.installation
+        if "/" in what:
+            cycle = _cycle(home, what)
+            month, partners, cycles = cycle.month, [cycle.partner], [cycle.cycle]
+        else:
+            month, partners, cycles = _month(what), partner or sorted(home.reference.partners), []
+        now = datetime.now(UTC)
+        due = [
+            one
+            for name in partners
+            for one in due_cycles(home, home.reference.partner(name), month, now)
+            if not cycles or one.cycle in cycles
+        ]
+        if not due:
+            raise BillingError(
+                f"no cycle of {what} is over",
+                hint="`icb cycle calendar` shows what closes when; `icb cycle open` makes an ad "
+                "hoc one",
+            )
+        with console.status(f"drafting {len(due)} cycles of {month}"):
+            runs.draft(month, sorted({one.partner for one in due}), _date(issue_date), cycles)
     list_cycles(month=month)
 
 
 @app.command("finalise")
 def finalise(
-    month: Month,
+    what: What,
     approver: Annotated[str, typer.Option(help="who approves; not the one who ran the drafts")],
     partner: Partners = None,
     issue_date: IssueDate = "",
@@ -116,20 +224,54 @@ def finalise(
     from billing_assets.orchestration.runs import Runs  # noqa: PLC0415 - seconds to import
 
     with Runs.of(Settings()) as runs:
-        partners = partner or _drafted(runs.installation, month)
-        if not partners:
-            raise BillingError(f"no cycle of {month} is drafted", hint=f"`icb cycle run {month}`")
-        with console.status(f"issuing {len(partners)} cycles of {month}"):
-            runs.issue(_month(month), partners, _date(issue_date), approver)
+        cycles = runs.installation.registry.cycles
+        one = cycles.get(what) if "/" in what else None
+        month = one.month if one else _month(what)
+        drafted = [
+            cycle
+            for cycle in ([one] if one else cycles.list(month=month))
+            if cycle.state in ("draft", "approved")
+            and not cycle.held
+            and (partner is None or cycle.partner in partner)
+        ]
+        if not drafted:
+            raise BillingError(
+                f"no cycle of {what} is drafted and free", hint=f"`icb cycle run {what}`"
+            )
+        with console.status(f"issuing {len(drafted)} cycles of {month}"):
+            runs.issue(
+                month,
+                sorted({cycle.partner for cycle in drafted}),
+                _date(issue_date),
+                approver,
+                [cycle.id for cycle in drafted],
+            )
     list_cycles(month=month)
 
 
-def _drafted(home: Installation, month: str) -> list[str]:
-    return [
-        cycle.partner
-        for cycle in home.registry.cycles.list(month=month)
-        if cycle.state in ("draft", "approved")
-    ]
+def _cycle(home: Installation, name: str) -> Cycle:
+    """A cycle by its name: a registered one, or one of its partner's calendar."""
+    for known in home.registry.cycles.list():
+        if known.id == name:
+            return registered_cycle(known)
+    partner, _, period = name.partition("/")
+    for month in _months_of(period):
+        for cycle in cycles_of_month(home.reference.partner(partner), month):
+            if cycle.cycle == name:
+                return cycle
+    raise NotFound(f"there is no cycle {name}", hint="`icb cycle calendar` lists them")
+
+
+def _months_of(name: str) -> list[str]:
+    """The months in which a cycle of the calendar that is called so may end."""
+    week = re.fullmatch(r"(\d{4})-W(\d{2})", name)
+    try:
+        if week:
+            first = date.fromisocalendar(int(week[1]), int(week[2]), 1)
+            return sorted({(first + timedelta(days=n)).isoformat()[:7] for n in (0, 6, 9)})
+        return [_month(name.removesuffix("-A").removesuffix("-B"))]
+    except (ValueError, BillingError):
+        return []
 
 
 def _month(value: str) -> str:

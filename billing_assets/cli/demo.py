@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated
 
@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from billing_assets.charging.cycles import ad_hoc_cycle
 from billing_assets.cli.output import JSON_HELP, console, print_json
 from billing_assets.cli.runs import landed_days
 from billing_assets.core.errors import BillingError
@@ -28,11 +29,13 @@ from billing_assets.demo.expected import ExpectedResult, expected_results
 from billing_assets.demo.generate import generate
 from billing_assets.demo.scenario import Model
 from billing_assets.installation import Installation
+from billing_assets.invoicing.run import open_cycle
 from billing_assets.lake.tables import CHARGE
 from billing_assets.registry.cycles import FINALISED
 
 MONTH = "2026-03"
 ISSUE_DATE = date(2026, 4, 5)
+AD_HOC, AD_HOC_DAYS = "P14", (date(2026, 3, 1), date(2026, 3, 31))
 RUNS_IT, APPROVES_IT = "demo.analyst", "demo.manager"
 
 BUILT = frozenset(
@@ -101,16 +104,23 @@ def demo(
                 runs.rate(days[first : first + 8])
                 progress.update(task, completed=min(first + 8, len(days)), total=len(days))
         partners = sorted(home.reference.partners)
+        open_cycle(
+            home,
+            ad_hoc_cycle(home.reference.partner(AD_HOC), *AD_HOC_DAYS),
+            now=datetime.now(UTC),
+            who=RUNS_IT,
+        )
         with _step(progress, f"charge, validate, draft {len(partners)} partners"):
             _tolerate(progress, lambda: runs.draft(MONTH, partners, ISSUE_DATE))
         with _step(progress, "approve and issue"):
             drafted = [
-                cycle.partner
+                cycle
                 for cycle in home.registry.cycles.list(month=MONTH)
                 if cycle.state in ("draft", "approved")
             ]
             if drafted:
-                runs.issue(MONTH, drafted, ISSUE_DATE, APPROVES_IT)
+                issued = sorted({cycle.partner for cycle in drafted})
+                runs.issue(MONTH, issued, ISSUE_DATE, APPROVES_IT, [c.id for c in drafted])
         with _step(progress, "build marts and controls"):
             runs.marts(sorted({day.isoformat()[:7] for day in days} | {MONTH}))
     rows = compare(home, at_scale=scale)
@@ -128,9 +138,16 @@ def compare(home: Installation, *, at_scale: int = 1) -> list[dict[str, object]]
     The figures hold at scale 1; scaled traffic is shown without a verdict.
     """
     charges = home.lake.scan(CHARGE, part={"month": MONTH}).collect()
-    states = {cycle.partner: cycle.state.value for cycle in home.registry.cycles.list(month=MONTH)}
+    states: dict[str, list[str]] = {}
+    for cycle in home.registry.cycles.list(month=MONTH):
+        states.setdefault(cycle.partner, []).append(cycle.state.value)
     return [
-        _row(one, _billed(home, one, charges), states.get(one.partner, ""), at_scale)
+        _row(
+            one,
+            _billed(home, one, charges),
+            ", ".join(dict.fromkeys(states.get(one.partner, []))),
+            at_scale,
+        )
         for one in expected_results()
     ]
 
@@ -140,9 +157,13 @@ def _billed(home: Installation, one: ExpectedResult, charges: pl.DataFrame) -> D
     if one.kind not in ("vat", "gross"):
         billed = one.billed(charges)
     elif set(charges.filter(one.charges())["leg"]) == {"customer"}:
-        cycle = home.registry.cycles.get(f"{one.partner}/{MONTH}")
-        drafts = home.registry.documents.drafts(cycle.id, cycle.runs)
-        invoices = home.registry.documents.of_cycle(cycle.id) or drafts
+        documents = home.registry.documents
+        invoices = [
+            document
+            for cycle in home.registry.cycles.list(month=MONTH, partner=one.partner)
+            if not one.match.cycles or cycle.id in one.match.cycles
+            for document in documents.of_cycle(cycle.id) or documents.drafts(cycle.id, cycle.runs)
+        ]
         billed = sum((i.tax if one.kind == "vat" else i.gross for i in invoices), Decimal(0))
     else:
         return None

@@ -35,6 +35,7 @@ class ExpectedResult:
         match = self.match
         matched = pl.col("agreement").str.split("@").list.first().is_in(match.agreements)
         for column, words in (
+            ("cycle", match.cycles),
             ("kind", match.kinds),
             ("destination", match.destinations),
             ("band", match.bands),

@@ -168,6 +168,7 @@ class ChargeMatch(Form):
     """Which rows of table `charge` make up a figure; an empty field matches all rows."""
 
     agreements: Annotated[tuple[Identifier, ...], Field(min_length=1)]
+    cycles: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     destinations: tuple[str, ...] = ()
     bands: tuple[str, ...] = ()

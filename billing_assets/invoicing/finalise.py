@@ -6,7 +6,7 @@ none (catalogue 4.2). Who may approve, and how numbers stay gapless, is the regi
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from billing_assets.invoicing.ubl import render_ubl
 from billing_assets.reference.models import Carrier, Series
 from billing_assets.registry import documents as registered
 from billing_assets.registry.blobs import BlobStore
+from billing_assets.registry.cycles import Cycle
 from billing_assets.registry.documents import Draft, Frozen, StoredFile
 from billing_assets.registry.registry import Registry
 from billing_assets.registry.schema import DocumentKind
@@ -104,14 +105,15 @@ def finalise_cycle(
     blobs: BlobStore,
     templates: Path,
     issue_date: date,
+    guard: Callable[[Cycle, Sequence[Cycle]], None] | None = None,
     now: datetime,
     who: str,
 ) -> list[registered.Document]:
     """Issue the approved drafts of a cycle on a date: all of them or none.
 
     Their content is what was approved; dates, layout and engines are today's. A cycle that is
-    final already gives back its documents unchanged. Raises what `Documents.finalise` and the
-    renderers raise; then no number is used up.
+    final already gives back its documents unchanged. `guard` is as in `Documents.finalise`.
+    Raises what that and the renderers raise; then no number is used up.
     """
     run = registry.cycles.get(cycle_id).runs
     drafts = registry.documents.drafts(cycle_id, run)
@@ -130,6 +132,7 @@ def finalise_cycle(
         cycle_id,
         [_redated(draft, issued[draft.id]) for draft in drafts],
         freeze,
+        guard=guard,
         now=now,
         who=who,
     )

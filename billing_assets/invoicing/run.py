@@ -12,10 +12,11 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
-from billing_assets.charging.cycles import Cycle, monthly_cycle
-from billing_assets.charging.run import USAGE_VERSION, Charged, charge
+from billing_assets.charging.cycles import Cycle, cycles_of_month, is_closed, registered_cycle
+from billing_assets.charging.run import Charged, charge
+from billing_assets.charging.unbilled import require_still_due
 from billing_assets.controls.validation import validate_cycle
-from billing_assets.core.errors import BillingError
+from billing_assets.core.errors import BillingError, StateError
 from billing_assets.installation import Installation
 from billing_assets.invoicing.assemble import assemble, billable
 from billing_assets.invoicing.csvs import write_itemised
@@ -25,8 +26,10 @@ from billing_assets.invoicing.layout import template_hash
 from billing_assets.invoicing.pdf import engine_versions
 from billing_assets.lake.tables import CHARGE, RATE, RATED_LEG, SUSPENSE, USAGE_DAILY, XDR
 from billing_assets.reference.load import Reference
+from billing_assets.reference.models import Cadence, Partner
+from billing_assets.registry import cycles as registered_cycles
 from billing_assets.registry import documents as registered
-from billing_assets.registry.cycles import FINALISED, Finding
+from billing_assets.registry.cycles import FINALISED, USAGE_VERSION, Finding
 from billing_assets.registry.documents import Draft
 from billing_assets.registry.schema import CycleState
 
@@ -47,26 +50,54 @@ class CycleRun:
     files: tuple[Path, ...] = field(default_factory=tuple)
 
 
+def due_cycles(home: Installation, partner: Partner, month: str, now: datetime) -> list[Cycle]:
+    """The cycles of a partner that end in a month ('YYYY-MM') and are over, in order of time.
+
+    Those of its calendar, and whatever else is registered: ad hoc ones, or those of a calendar
+    that the partner had before.
+    """
+    known = map(registered_cycle, home.registry.cycles.list(month=month, partner=partner.partner))
+    cycles = {cycle.cycle: cycle for cycle in (*cycles_of_month(partner, month), *known)}
+    over = [cycle for cycle in cycles.values() if is_closed(cycle, now)]
+    return sorted(over, key=lambda cycle: (cycle.period.end, cycle.period.start))
+
+
+def open_cycle(
+    home: Installation, cycle: Cycle, *, now: datetime, who: str
+) -> registered_cycles.Cycle:
+    """Register an ad hoc cycle, so that runs of its month bill it.
+
+    Raises `StateError` when another ad hoc cycle of the partner has some of its days.
+    """
+    for known in home.registry.cycles.list(partner=cycle.partner):
+        shared = known.period.start < cycle.period.end and known.period.end > cycle.period.start
+        if shared and known.id != cycle.cycle and known.cadence == Cadence.AD_HOC:
+            raise StateError(
+                f"{cycle.cycle} and {known.id} ({known.period}) share days",
+                hint="ad hoc cycles of a partner may not overlap",
+            )
+    return home.registry.cycles.open_cycle(
+        cycle.cycle, cycle.partner, cycle.period, cycle.cadence, now=now, who=who
+    )
+
+
 def run_cycle(
     home: Installation,
     reference: Reference,
-    partner_id: str,
-    month: str,
+    cycle: Cycle,
     *,
     issue_date: date,
     now: datetime,
     who: str,
 ) -> CycleRun:
-    """Charge, validate and draft a partner's cycle of a month ('YYYY-MM').
+    """Charge, validate and draft a cycle.
 
     A cycle that is final (or further) is only reported. What validation finds, and what keeps a
     document from being made (master data, templates), blocks the cycle and stands in its
     findings. Raises `BillingError` when the cycle cannot be charged.
     """
-    partner = reference.partner(partner_id)
-    cycle = monthly_cycle(partner, month)
     known = home.registry.cycles.open_cycle(
-        cycle.cycle, partner_id, cycle.period, "monthly", now=now, who=who
+        cycle.cycle, cycle.partner, cycle.period, cycle.cadence, now=now, who=who
     )
     if known.state in FINALISED:
         return report(home, cycle)
@@ -78,6 +109,7 @@ def run_cycle(
         cycle.cycle,
         {
             USAGE_VERSION: charged.usage_version,
+            **charged.figures,
             "lines": charged.charges.height,
             **{name: f"{amount:f}" for name, amount in totals.items()},
         },
@@ -120,10 +152,11 @@ def approve_and_issue(
         blobs=home.blobs,
         templates=home.templates,
         issue_date=issue_date,
+        guard=require_still_due,
         now=now,
         who=who,
     )
-    folder = home.settings.documents / known.month / known.partner
+    folder = folder_of(home, registered_cycle(known))
     for stale in folder.glob("*DRAFT*"):
         stale.unlink()
     _publish(home, folder, documents, {})
@@ -147,7 +180,7 @@ def report(home: Installation, cycle: Cycle) -> CycleRun:
 
 def folder_of(home: Installation, cycle: Cycle) -> Path:
     """Where a person finds the documents of a cycle."""
-    return home.settings.documents / cycle.month / cycle.partner
+    return home.settings.documents / cycle.month / cycle.cycle
 
 
 def _totals(charges: pl.DataFrame) -> dict[str, Decimal]:

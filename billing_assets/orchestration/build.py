@@ -16,10 +16,10 @@ from billing_assets.orchestration.assets.reference import reference_data
 from billing_assets.orchestration.checks import CHECKS
 from billing_assets.orchestration.dbt import mart_assets
 from billing_assets.orchestration.jobs import (
+    BILLING_SCHEDULES,
     bill_month_job,
     deliver_month_job,
     inbox_files,
-    monthly_billing,
     take_in_job,
 )
 from billing_assets.orchestration.resources import installation_resource
@@ -43,7 +43,7 @@ def build_defs(
         ],
         asset_checks=CHECKS,
         jobs=[take_in_job, bill_month_job, deliver_month_job],
-        schedules=[monthly_billing],
+        schedules=BILLING_SCHEDULES,
         sensors=[inbox_files],
         resources={
             "installation": installation_resource(settings),

@@ -15,7 +15,7 @@ from billing_assets.core.errors import BillingError
 from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
 from billing_assets.orchestration.build import build_defs
-from billing_assets.orchestration.jobs import END_TAG, START_TAG, month_tags
+from billing_assets.orchestration.jobs import END_TAG, START_TAG, month_tags, neighbours
 from billing_assets.orchestration.partitions import MONTHS, USAGE_DAYS
 
 _DAGSTER_YAML = """\
@@ -83,18 +83,37 @@ class Runs:
         for month in months:
             self._run(_mart_names(self._defs), partition=month)
 
-    def draft(self, month: str, partners: Sequence[str], issue_date: date | None) -> None:
-        """Charge, validate and draft the cycles of a month."""
+    def draft(
+        self,
+        month: str,
+        partners: Sequence[str],
+        issue_date: date | None,
+        cycles: Sequence[str] = (),
+    ) -> None:
+        """Charge, validate and draft cycles that end in a month; all of them, or those named."""
         self._billing(
-            ["charge", "validation", "invoice_draft"], month, partners, "billing_cycle", issue_date
+            ["charge", "validation", "invoice_draft"],
+            month,
+            partners,
+            "billing_cycle",
+            {"issue_date": _text(issue_date), "cycles": list(cycles)},
         )
 
     def issue(
-        self, month: str, partners: Sequence[str], issue_date: date | None, approver: str
+        self,
+        month: str,
+        partners: Sequence[str],
+        issue_date: date | None,
+        approver: str,
+        cycles: Sequence[str] = (),
     ) -> None:
-        """Issue the drafted cycles of a month, approved in another person's name."""
+        """Issue drafted cycles of a month, approved in another person's name."""
         self._billing(
-            ["invoice"], month, partners, "issued_invoices", issue_date, approver=approver
+            ["invoice"],
+            month,
+            partners,
+            "issued_invoices",
+            {"issue_date": _text(issue_date), "cycles": list(cycles), "approver": approver},
         )
 
     def _billing(
@@ -103,13 +122,10 @@ class Runs:
         month: str,
         partners: Sequence[str],
         op: str,
-        issue_date: date | None,
-        **config: str,
+        config: Mapping[str, object],
     ) -> None:
-        if issue_date:
-            config["issue_date"] = issue_date.isoformat()
         everyone = sorted(self.installation.reference.partners)
-        for group in _neighbours(everyone, partners):
+        for group in neighbours(everyone, partners):
             self._run(
                 assets, tags=month_tags(month, group), run_config={"ops": {op: {"config": config}}}
             )
@@ -163,18 +179,8 @@ def _stretches(days: Sequence[date]) -> list[tuple[date, date]]:
     return found
 
 
-def _neighbours(everyone: Sequence[str], wanted: Sequence[str]) -> list[list[str]]:
-    """Group wanted partners that stand next to each other: each group is one range."""
-    groups: list[list[str]] = []
-    previous = False
-    for partner in everyone:
-        if partner in wanted:
-            if previous:
-                groups[-1].append(partner)
-            else:
-                groups.append([partner])
-        previous = partner in wanted
-    return groups
+def _text(day: date | None) -> str:
+    return day.isoformat() if day else ""
 
 
 def _mart_names(defs: dg.Definitions) -> list[str]:

@@ -226,6 +226,7 @@ class Partner(Form):
     zone: Zone
     roles: tuple[Literal["customer", "supplier"], ...]
     cadence: Cadence = Cadence.MONTHLY
+    week_starts: Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"] = "mon"
     terms_days: Annotated[int, Field(ge=0, le=365)] = 30
     tax: Tax
     bank: Bank | None = None

@@ -34,6 +34,9 @@ NEXT_STATES: Mapping[CycleState, tuple[CycleState, ...]] = {
 FINALISED = (CycleState.FINAL, CycleState.DELIVERED, CycleState.SETTLED)
 """States in which a cycle's documents exist and never change."""
 
+USAGE_VERSION = "usage_daily_version"
+"""The figure of a run that tells at which version of `usage_daily` the cycle was billed."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -266,6 +269,12 @@ def get(connection: Connection, cycle_id: str) -> Cycle:
     if known is None:
         raise NotFound(f"there is no cycle {cycle_id}")
     return known
+
+
+def of_partner(connection: Connection, partner: str) -> Sequence[Cycle]:
+    """Return all cycles of a partner inside the caller's transaction."""
+    rows = connection.execute(select(cycle).where(cycle.c.partner == partner)).mappings()
+    return [_cycle(row) for row in rows]
 
 
 def require(current: Cycle, to: CycleState) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, and_, insert, sele
 
 from billing_assets.core.errors import BillingError, NotFound, StateError
 from billing_assets.registry import audit, cycles
-from billing_assets.registry.cycles import FINALISED, Cycle
+from billing_assets.registry.cycles import FINALISED, USAGE_VERSION, Cycle
 from billing_assets.registry.database import Database
 from billing_assets.registry.schema import (
     CycleState,
@@ -135,6 +135,7 @@ class Documents:
         documents: Sequence[Draft],
         freeze: Callable[[Draft, str], Frozen],
         *,
+        guard: Callable[[Cycle, Sequence[Cycle]], None] | None = None,
         now: datetime,
         who: str,
     ) -> list[Document]:
@@ -144,8 +145,9 @@ class Documents:
         numbers; their dates, template and engines may be new, their content may not.
         `freeze` is called for each with its number text and stores the canonical JSON and
         the files that bear it; it must not write to the registry, and all other writers wait
-        for it. When it raises or the process dies, no number is used up. A cycle that is final
-        already gives its documents back, and nothing changes.
+        for it. When it raises or the process dies, no number is used up. `guard` is called before
+        with the cycle and all cycles of its partner, and raises when what was approved does not
+        hold any more. A cycle that is final already gives its documents back, and nothing changes.
 
         Raises `StateError` when the cycle is not approved, is on hold, or when `documents`
         are not what was approved; `BillingError` when a number text is in use already.
@@ -156,6 +158,8 @@ class Documents:
                 return _documents(connection, document.c.cycle == cycle_id)
             cycles.require(current, CycleState.FINAL)
             cycles.require_not_held(current)
+            if guard is not None:
+                guard(current, cycles.of_partner(connection, current.partner))
             _require_as_approved(cycle_id, _drafts(connection, cycle_id, current.runs), documents)
             for unnumbered in documents:
                 _issue(connection, cycle_id, unnumbered, freeze, now=now, who=who)
@@ -186,7 +190,11 @@ class Documents:
             return _documents(connection, document.c.cycle == cycle_id)
 
     def pins(self) -> dict[str, set[int]]:
-        """Return the versions of each lake table that a document, or a draft, stands on."""
+        """Return the versions of each lake table that a document, or a draft, stands on.
+
+        The usage of a final cycle is among them even when it made no document: what comes late is
+        held against it.
+        """
         newest = (cycle.c.id == draft.c.cycle) & (cycle.c.runs == draft.c.run)
         pinned: dict[str, set[int]] = {}
         with self._database.reading() as connection:
@@ -194,6 +202,11 @@ class Documents:
                 for pins in connection.scalars(query):
                     for table, version in pins.items():
                         pinned.setdefault(table, set()).add(version)
+            for totals in connection.scalars(
+                select(cycle.c.totals).where(cycle.c.state.in_(FINALISED))
+            ):
+                if USAGE_VERSION in totals:
+                    pinned.setdefault("usage_daily", set()).add(int(totals[USAGE_VERSION]))
         return pinned
 
     def check_gaps(self) -> list[Gap]:

@@ -1,4 +1,4 @@
-"""Cycles of a month: charges, validation, drafts; and the issued invoices.
+"""Cycles that end in a month: charges, validation, drafts; and the issued invoices.
 
 Many partners run as one run over many partitions. Each is isolated: a success is reported on its
 own partition, a failure becomes the run's exception list and leaves its partition as it was.
@@ -6,26 +6,33 @@ own partition, a failure becomes the run's exception list and leaves its partiti
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
+from typing import TypeVar
 
 import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from billing_assets.core.errors import BillingError
+from billing_assets.charging.cycles import Cycle, registered_cycle
+from billing_assets.core.errors import BillingError, NotFound
 from billing_assets.invoicing.delivery.run import deliver
-from billing_assets.invoicing.run import CycleRun, approve_and_issue, run_cycle
+from billing_assets.invoicing.run import CycleRun, approve_and_issue, due_cycles, run_cycle
 from billing_assets.orchestration.groups import Group
 from billing_assets.orchestration.partitions import CYCLES
 from billing_assets.orchestration.resources import Home, now
 from billing_assets.orchestration.tables import markdown
 from billing_assets.registry.schema import CycleState, DeliveryState
 
+T = TypeVar("T")
+
 
 class BillingConfig(dg.Config):
-    """When documents are dated, and who approves what is issued."""
+    """Which cycles are billed, when documents are dated, and who approves what is issued."""
 
     issue_date: str = Field(
         default="", description="date on the documents, YYYY-MM-DD; default today"
+    )
+    cycles: list[str] = Field(
+        default=[], description="only these cycles, such as P03/2026-W11; default all of the month"
     )
     approver: str = Field(
         default="", description="who approves; another person than the one who runs"
@@ -60,23 +67,29 @@ def billing_cycle(
     config: BillingConfig,
     installation: Home,
 ) -> Iterator[dg.MaterializeResult]:
-    """Charge, validate and draft the cycles of some partners; final cycles are left alone."""
+    """Charge, validate and draft the cycles that end in the month and are over.
+
+    Final cycles are left alone.
+    """
     reference = installation.reference
 
     def draft(key: dg.MultiPartitionKey, month: str, partner: str) -> None:
-        run = run_cycle(
-            installation,
-            reference,
-            partner,
-            month,
-            issue_date=_issue_date(config),
-            now=now(),
-            who=installation.settings.user,
+        due = due_cycles(installation, reference.partner(partner), month, now())
+        runs = _each_cycle(
+            [cycle for cycle in due if not config.cycles or cycle.cycle in config.cycles],
+            lambda cycle: run_cycle(
+                installation,
+                reference,
+                cycle,
+                issue_date=_issue_date(config),
+                now=now(),
+                who=installation.settings.user,
+            ),
         )
-        blocked = run.state is CycleState.BLOCKED
-        _report(context, key, run, ["charge", "validation"] if blocked else list(STEPS))
+        blocked = any(run.state is CycleState.BLOCKED for run in runs)
+        _report(context, key, runs, ["charge", "validation"] if blocked else list(STEPS))
 
-    _each_cycle(context, draft)
+    _each_partner(context, draft)
     yield from ()
 
 
@@ -101,16 +114,28 @@ def issued_invoices(
     """Issue the drafted cycles of some partners, approved in the approver's name."""
 
     def issue(key: dg.MultiPartitionKey, month: str, partner: str) -> None:
-        documents = approve_and_issue(
-            installation,
-            f"{partner}/{month}",
-            approver=config.approver,
-            issue_date=_issue_date(config),
-            now=now(),
-            who=installation.settings.user,
+        known = installation.registry.cycles.list(month=month, partner=partner)
+        if not known:
+            raise NotFound(f"no cycle of {month} was run", hint="materialise `invoice_draft` first")
+        issued = _each_cycle(
+            [
+                registered_cycle(cycle)
+                for cycle in sorted(known, key=lambda cycle: cycle.period)
+                if not config.cycles or cycle.id in config.cycles
+            ],
+            lambda cycle: approve_and_issue(
+                installation,
+                cycle.cycle,
+                approver=config.approver,
+                issue_date=_issue_date(config),
+                now=now(),
+                who=installation.settings.user,
+            ),
         )
         rows = [
-            (d.number_text, str(d.net), str(d.tax), str(d.gross), d.currency) for d in documents
+            (d.number_text, str(d.net), str(d.tax), str(d.gross), d.currency)
+            for documents in issued
+            for d in documents
         ]
         table = pl.DataFrame(
             rows, schema=["number", "net", "tax", "gross", "currency"], orient="row"
@@ -121,7 +146,7 @@ def issued_invoices(
             )
         )
 
-    _each_cycle(context, issue)
+    _each_partner(context, issue)
     yield from ()
 
 
@@ -164,11 +189,28 @@ def delivered_documents(
             )
         )
 
-    _each_cycle(context, send)
+    _each_partner(context, send)
     yield from ()
 
 
-def _each_cycle(
+def _each_cycle(cycles: Sequence[Cycle], step: Callable[[Cycle], T]) -> list[T]:
+    """Take a step for every cycle of a partner; one that fails stops no other.
+
+    Raises `BillingError` at the end that names each cycle that failed, and why.
+    """
+    done: list[T] = []
+    failures: list[str] = []
+    for cycle in cycles:
+        try:
+            done.append(step(cycle))
+        except BillingError as error:
+            failures.append(f"{cycle.cycle}: {error}")
+    if failures:
+        raise BillingError("; ".join(failures))
+    return done
+
+
+def _each_partner(
     context: dg.AssetExecutionContext, step: Callable[[dg.MultiPartitionKey, str, str], None]
 ) -> None:
     """Take a step for every partition of the run; whatever fails stops that partner alone.
@@ -190,7 +232,7 @@ def _each_cycle(
             context.log.exception(failures[-1])
     if failures:
         raise dg.Failure(
-            f"{len(failures)} cycles failed, the others are done: {'; '.join(failures)}",
+            f"{len(failures)} partners failed, the others are done: {'; '.join(failures)}",
             metadata={"failures": dg.MetadataValue.md("\n".join(f"- {f}" for f in failures))},
             allow_retries=False,
         )
@@ -203,22 +245,37 @@ def _issue_date(config: BillingConfig) -> date:
 def _report(
     context: dg.AssetExecutionContext,
     key: dg.MultiPartitionKey,
-    run: CycleRun,
+    runs: Sequence[CycleRun],
     assets: Sequence[str],
 ) -> None:
-    """Report a partner's success on its own partition."""
+    """Report the cycles of a partner's month on its own partition."""
+    cycles = pl.DataFrame(
+        [
+            (
+                run.cycle,
+                run.state.value,
+                run.lines,
+                ", ".join(f"{name} {amount:,f}" for name, amount in run.totals.items()),
+            )
+            for run in runs
+        ],
+        schema={"cycle": pl.String, "state": pl.String, "lines": pl.Int64, "net": pl.String},
+        orient="row",
+    )
     findings = pl.DataFrame(
-        [(f.rule, f.message, f.blocks) for f in run.findings],
-        schema={"rule": pl.String, "finding": pl.String, "blocks": pl.Boolean},
+        [(run.cycle, f.rule, f.message, f.blocks) for run in runs for f in run.findings],
+        schema={
+            "cycle": pl.String,
+            "rule": pl.String,
+            "finding": pl.String,
+            "blocks": pl.Boolean,
+        },
         orient="row",
     )
     metadata = {
-        "cycle": run.cycle,
-        "state": run.state.value,
-        "lines": run.lines,
-        "net": ", ".join(f"{name} {amount:,f}" for name, amount in run.totals.items()),
+        "cycles": markdown(cycles),
         "findings": markdown(findings),
-        "files": dg.MetadataValue.md("\n".join(f"- {path.name}" for path in run.files)),
+        "files": dg.MetadataValue.md("\n".join(f"- {p.name}" for run in runs for p in run.files)),
     }
     for asset in assets:
         context.log_event(dg.AssetMaterialization(asset, partition=str(key), metadata=metadata))
