@@ -118,7 +118,7 @@ class _Stopped(Exception):
 @pytest.mark.parametrize("call", range(1, 4))
 @pytest.mark.parametrize(
     ("owner", "method"),
-    [(BlobStore, "put"), (Lake, "replace_slice"), (FileLog, "record")],
+    [(BlobStore, "put"), (Lake, "replace_slice"), (FileLog, "record_all")],
     ids=["archive", "lake", "log"],
 )
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

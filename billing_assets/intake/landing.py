@@ -5,9 +5,8 @@ changes nothing. The file log's entry is the moment of truth; only then a file l
 """
 
 import os
-import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -19,14 +18,14 @@ import polars as pl
 
 from billing_assets.core.errors import BillingError, InputError, Problem
 from billing_assets.core.ids import sha256_of, sha256_of_file
+from billing_assets.intake.inbox import Waiting, check_sum, sequence_of, waiting_files
 from billing_assets.intake.parse import ParsedFile, parse_file
-from billing_assets.intake.presets import preset_of
 from billing_assets.intake.resolve import Resolved, around, resolve_day
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import DUPLICATE, LANDED, PARTIAL, REJECTED, SUSPENSE, XDR
 from billing_assets.reference.models import Source
 from billing_assets.registry.blobs import BlobStore
-from billing_assets.registry.files import FileFacts
+from billing_assets.registry.files import Arrival, FileEntry, FileFacts
 from billing_assets.registry.registry import Registry
 from billing_assets.registry.schema import FileState
 
@@ -35,9 +34,6 @@ BATCH_ROWS = 1_000_000
 
 _TOLD_ROWS = 20
 """Refused rows of one file that the report names; all stand in `rejected`."""
-
-_ARRIVING = (".part", ".tmp", ".filepart")
-"""Endings under which transfers write: such a file is not here yet."""
 
 Progress = Callable[[int, int], None]
 """Called with the files done so far and in all."""
@@ -66,21 +62,20 @@ class IntakeReport:
 
 @dataclass(frozen=True)
 class _Arrived:
-    """A file of the inbox that is new, with its key."""
+    """A file of the inbox with its content."""
 
-    path: Path
-    source: Source
+    file: Waiting
     content: bytes
+    copy: int
     facts: FileFacts
-    key: int
 
 
 @dataclass(frozen=True)
 class _Taken:
     """A parsed file that waits for its batch."""
 
-    path: Path
-    facts: FileFacts
+    file: Waiting
+    arrival: Arrival
     parsed: ParsedFile
 
 
@@ -101,6 +96,7 @@ class Intake:
         self.quarantine, self.now, self.who = quarantine, now, who
         self.report = IntakeReport()
         self._batch: list[_Taken] = []
+        self._parsing: deque[tuple[_Arrived, Future[ParsedFile]]] = deque()
 
     def take_in(
         self, inbox: Path, sources: Mapping[str, Source], progress: Progress | None = None
@@ -109,108 +105,86 @@ class Intake:
 
         Files stay where they are when their folder is no source, or its source cannot be used.
         """
-        waiting = list(self._waiting(inbox, sources))
+        waiting = list(waiting_files(inbox, sources, self.report.problems))
         workers = os.cpu_count() or 1
-        parsing: deque[tuple[_Arrived, Future[ParsedFile]]] = deque()
         done = 0
-
-        def finish(most: int) -> None:
-            nonlocal done
-            while len(parsing) > most:
-                self._finish(*parsing.popleft())
-                done += 1
-                if progress:
-                    progress(done, len(waiting))
-
         # files are parsed side by side, and logged and landed one after another in their order
         with ThreadPoolExecutor(workers) as pool:
-            for path, source in waiting:
-                try:
-                    content = path.read_bytes()
-                except FileNotFoundError:
-                    # another run has taken it meanwhile
-                    done += 1
-                    continue
-                sha256 = sha256_of(content)
-                if any(
-                    facts.sha256 == sha256
-                    for facts in (
-                        *(one.facts for one, _ in parsing),
-                        *(one.facts for one in self._batch),
-                    )
-                ):
-                    # the same content is on its way: it must be logged before this one is told
-                    finish(0)
-                    self._land()
-                arrived = self._arrived(path, source, content, sha256)
-                if arrived is None:
-                    done += 1
-                    continue
-                parsing.append((arrived, pool.submit(self._parse, arrived)))
-                finish(workers)
-            finish(0)
+            for group in _groups(waiting):
+                arrived = self._read(group)
+                contents = [one.facts.sha256 for one in arrived]
+                known = self.registry.files.by_hashes(contents)
+                new = [sha256 for sha256 in contents if not _landed(known.get(sha256))]
+                keys = self.registry.files.assign_file_keys(new, now=self.now, who=self.who)
+                for one in arrived:
+                    sha256 = one.facts.sha256
+                    if sha256 in self._on_its_way():
+                        # the first of the two must be logged before this one is told
+                        self._finish(0)
+                        self._land()
+                        known.update(self.registry.files.by_hashes([sha256]))
+                    if _landed(known.get(sha256)):
+                        self._tell_again(one)
+                    else:
+                        self._parsing.append((one, pool.submit(self._parse, one, keys[sha256])))
+                        self._finish(2 * workers)
+                done += len(group)
+                if progress:
+                    progress(done - len(self._parsing), len(waiting))
+            self._finish(0)
         self._land()
         if progress and waiting:
             progress(len(waiting), len(waiting))
         return self.report
 
-    def _waiting(self, inbox: Path, sources: Mapping[str, Source]) -> Iterator[tuple[Path, Source]]:
-        """Files to take in, with their sources; folders that cannot be used are told."""
-        for folder in sorted(path for path in inbox.glob("*") if path.is_dir()):
-            files = [path for path in sorted(folder.iterdir()) if _is_here(path)]
-            if not files:
-                continue
-            source = sources.get(folder.name)
-            if source is None:
-                self.report.problems += [
-                    Problem("lies in a folder that is no source of sources.yaml", str(path))
-                    for path in files
-                ]
-                continue
+    def _read(self, group: Sequence[Waiting]) -> list[_Arrived]:
+        """The files' contents; one that another run has taken meanwhile is left out."""
+        arrived = []
+        for file in group:
             try:
-                check_source(source)
-            except BillingError as error:
-                self.report.problems.append(Problem(str(error), str(folder)))
+                copy, content = file.copy, file.path.read_bytes()
+            except FileNotFoundError:
                 continue
-            for path in files:
-                yield path, source
-
-    def _arrived(self, path: Path, source: Source, content: bytes, sha256: str) -> _Arrived | None:
-        """A new file with its key; None for one that had landed already."""
-        known = self.registry.files.by_hash(sha256)
-        facts = FileFacts(
-            sha256=sha256,
-            name=path.name,
-            source=source.source,
-            preset=source.preset,
-            size=len(content),
-            state=FileState.LANDED,
-            sequence=sequence_of(source, path.name),
-            archive_path=sha256,
-        )
-        if known is not None and known.state is FileState.LANDED:
-            if (known.source, known.name) != (facts.source, facts.name):
-                self.registry.files.record(facts, now=self.now, who=self.who)
-            self.report.redelivered.append(path.name)
-            path.unlink(missing_ok=True)
-            return None
-        if facts.sequence is None:
-            self.report.warnings.append(
-                Problem(f"has no number by the pattern {source.pattern!r}", path.name)
+            sha256 = sha256_of(content)
+            facts = FileFacts(
+                sha256=sha256,
+                name=file.path.name,
+                source=file.source.source,
+                preset=file.source.preset,
+                size=len(content),
+                state=FileState.LANDED,
+                sequence=sequence_of(file.source, file.path.name),
+                archive_path=sha256,
             )
-        key = self.registry.files.assign_file_key(sha256, now=self.now, who=self.who)
-        return _Arrived(path, source, content, facts, key)
+            arrived.append(_Arrived(file, content, copy, facts))
+        return arrived
 
-    def _parse(self, arrived: _Arrived) -> ParsedFile:
+    def _on_its_way(self) -> set[str]:
+        """Contents that are parsed, or wait for their batch."""
+        return {
+            *(one.facts.sha256 for one, _ in self._parsing),
+            *(one.arrival.facts.sha256 for one in self._batch),
+        }
+
+    def _tell_again(self, one: _Arrived) -> None:
+        """Log another delivery of a landed content, unless it is the copy that landed."""
+        log = self.registry.files
+        if log.redelivered(one.facts, one.copy, now=self.now, who=self.who):
+            self.report.redelivered.append(one.facts.name)
+        one.file.leave()
+
+    def _parse(self, arrived: _Arrived, key: int) -> ParsedFile:
         """Archive and parse one file; raises `InputError` when it is refused."""
         self.blobs.put(arrived.content)
-        name = arrived.path.name
+        name, file = arrived.facts.name, arrived.file
         try:
+            if file.sidecar is not None:
+                check_sum(arrived.content, name, file.sidecar)
             return parse_file(
                 arrived.content,
                 name,
-                arrived.source,
-                key=arrived.key,
+                file.source,
+                key=key,
                 sha256=arrived.facts.sha256,
                 arrived=self.now.date(),
             )
@@ -221,23 +195,28 @@ class Intake:
             reason = " ".join(str(error).split())[:200]
             raise InputError(
                 f"{name} is refused",
-                [Problem(f"cannot be read by the preset {arrived.source.preset}: {reason}", name)],
+                [Problem(f"cannot be read by the preset {file.source.preset}: {reason}", name)],
             ) from error
 
-    def _finish(self, arrived: _Arrived, parsing: Future[ParsedFile]) -> None:
-        """Put a parsed file into the batch, or a refused one aside."""
-        try:
-            parsed = parsing.result()
-        except InputError as error:
-            self._refuse(arrived, error)
-            return
-        self._batch.append(_Taken(arrived.path, arrived.facts, parsed))
-        if sum(one.parsed.received for one in self._batch) >= BATCH_ROWS:
-            self._land()
+    def _finish(self, most: int) -> None:
+        """Put parsed files into the batch, refused ones aside, until so many are left."""
+        while len(self._parsing) > most:
+            arrived, parsing = self._parsing.popleft()
+            try:
+                parsed = parsing.result()
+            except InputError as error:
+                self._refuse(arrived, error)
+                continue
+            facts = replace(arrived.facts, totals=parsed.totals)
+            self._batch.append(
+                _Taken(arrived.file, Arrival(facts, parsed.counts, arrived.copy), parsed)
+            )
+            if sum(one.parsed.received for one in self._batch) >= BATCH_ROWS:
+                self._land()
 
     def _refuse(self, arrived: _Arrived, error: InputError) -> None:
         """Keep a refused file in quarantine with its reason beside it."""
-        path, sha256 = arrived.path, arrived.facts.sha256
+        path, sha256 = arrived.file.path, arrived.facts.sha256
         folder = self.quarantine / path.parent.name
         folder.mkdir(parents=True, exist_ok=True)
         kept = folder / path.name
@@ -247,9 +226,10 @@ class Intake:
         reason = "\n".join(str(problem) for problem in error.problems)
         (folder / f"{kept.name}.reason.txt").write_text(reason + "\n")
         refused = replace(arrived.facts, state=FileState.QUARANTINED, message=reason)
-        self.registry.files.record(refused, now=self.now, who=self.who)
+        self.registry.files.record(refused, copy=arrived.copy, now=self.now, who=self.who)
         with suppress(FileNotFoundError):
             path.replace(kept)
+        arrived.file.leave()
         self.report.quarantined += error.problems
 
     def _land(self) -> None:
@@ -257,20 +237,21 @@ class Intake:
         batch, self._batch = self._batch, []
         if not batch:
             return
-        part = {"file": [one.facts.sha256 for one in batch]}
+        part = {"file": [one.arrival.facts.sha256 for one in batch]}
         for table, frames in (
             (LANDED, [one.parsed.landed for one in batch]),
             (REJECTED, [one.parsed.rejected for one in batch]),
         ):
-            self.lake.replace_slice(table, pl.concat(frames), part)
+            # the rows of a file are in their order already
+            self.lake.replace_slice(table, pl.concat(frames).lazy(), part)
+        self.registry.files.record_all([one.arrival for one in batch], now=self.now, who=self.who)
         for one in batch:
-            self.registry.files.record(one.facts, one.parsed.counts, now=self.now, who=self.who)
-            one.path.unlink(missing_ok=True)
+            one.file.leave()
             self._count(one)
 
     def _count(self, one: _Taken) -> None:
-        report, parsed = self.report, one.parsed
-        report.landed.append(one.facts.name)
+        report, parsed, facts = self.report, one.parsed, one.arrival.facts
+        report.landed.append(facts.name)
         for count in parsed.counts:
             report.received += count.received
             report.rejected += count.rejected
@@ -279,14 +260,17 @@ class Intake:
         for day in parsed.landed.filter(pl.col("part").is_not_null())["day"].unique():
             report.days.update(around(day))
         report.warnings += parsed.warnings
+        if facts.sequence is None:
+            pattern = one.file.source.pattern
+            report.warnings.append(Problem(f"has no number by the pattern {pattern!r}", facts.name))
         report.problems += [
-            Problem(row["reason"], one.facts.name, row["row"], row["field"], row["value"])
+            Problem(row["reason"], facts.name, row["row"], row["field"], row["value"])
             for row in parsed.rejected.head(_TOLD_ROWS).iter_rows(named=True)
         ]
         more = parsed.rejected.height - _TOLD_ROWS
         if more > 0:
             report.problems.append(
-                Problem(f"{more:,} more rows are rejected; see the table", one.facts.name)
+                Problem(f"{more:,} more rows are rejected; see the table", facts.name)
             )
 
 
@@ -303,28 +287,23 @@ def make_day(lake: Lake, day: date) -> Resolved:
     return resolved
 
 
-def check_source(source: Source) -> None:
-    """Raise `BillingError` when a source cannot be used: its preset, options or name pattern."""
-    preset_of(source)
-    try:
-        pattern = re.compile(source.pattern)
-    except re.error as error:
-        raise BillingError(
-            f"pattern of source {source.source} is no expression: {error}"
-        ) from error
-    if "sequence" not in pattern.groupindex:
-        raise BillingError(
-            f"pattern of source {source.source} names no group 'sequence'",
-            hint="write (?P<sequence>[0-9]+) where the file's number stands",
-        )
+def _groups(waiting: Sequence[Waiting]) -> Iterator[list[Waiting]]:
+    """Files whose keys are reserved together: few enough to hold their contents."""
+    group: list[Waiting] = []
+    size = 0
+    for file in waiting:
+        with suppress(FileNotFoundError):
+            size += file.path.stat().st_size
+        group.append(file)
+        if size >= _GROUP_BYTES or len(group) >= _GROUP_FILES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
-def sequence_of(source: Source, name: str) -> int | None:
-    """The file's number at its source, by the source's pattern; None when the name has none."""
-    found = re.match(source.pattern, name)
-    return int(found["sequence"]) if found and (found["sequence"] or "").isdecimal() else None
+_GROUP_BYTES, _GROUP_FILES = 128 * 1024 * 1024, 500
 
 
-def _is_here(path: Path) -> bool:
-    """Whether a file has wholly arrived, by its name."""
-    return path.is_file() and not path.name.startswith(".") and path.suffix not in _ARRIVING
+def _landed(entry: FileEntry | None) -> bool:
+    return entry is not None and entry.state is FileState.LANDED

@@ -21,15 +21,19 @@ MAX_KEPT = 18
 _NO_TRUNK_ZERO = ("1", "7")
 """Country codes within which no 0 stands before a national number."""
 
-_PLAIN = r"^[1-9][0-9]{4,14}$"
+_NANP_NATIONAL = 10
+"""Digits of a number of the North American plan without its country code 1."""
 
 
-def e164(number: pl.Expr, trunk: pl.Expr, source: Source) -> pl.Expr:
+def e164(number: pl.Expr, trunk: pl.Expr, source: Source, country: str | None = None) -> pl.Expr:
     """A number as written, to digits without `+` (text; what is no number stays as it is).
 
+    National numbers are of `country` (a country code), by default the source's.
     The trunk's technical prefix goes first, then what a SIP URI puts around the number, then
-    international prefixes, then the national 0. A number with `+` is international as it is.
+    international prefixes, then the national 0; at country code 1, ten digits of the numbering
+    plan get their 1. A number with `+` is international as it is.
     """
+    country = country or source.country_code
     text = number.str.strip_chars()
     text = pl.when(text != "").then(text)
     if source.prefixes:
@@ -41,13 +45,19 @@ def e164(number: pl.Expr, trunk: pl.Expr, source: Source) -> pl.Expr:
     written = text.str.replace_all(r"[ ().-]", "")
     spaced = text.str.contains(r"^\+?[0-9(][0-9 ().-]*$")
     text = pl.when(spaced).then(written).otherwise(text)
-    dialled = text.str.replace(r"^(?:00|011)" if source.country_code == "1" else r"^00", "")
-    if source.country_code and source.country_code not in _NO_TRUNK_ZERO:
+    dialled = text.str.replace(r"^(?:00|011)" if country == "1" else r"^00", "")
+    if country and country not in _NO_TRUNK_ZERO:
         # Italian numbers keep their 0 when they are dialled from abroad
-        national = dialled if source.country_code == "39" else dialled.str.slice(1)
+        national = dialled if country == "39" else dialled.str.slice(1)
         dialled = (
             pl.when(dialled.str.contains(r"^0[0-9]+$") & ~text.str.contains(r"^00"))
-            .then(pl.lit(source.country_code) + national)
+            .then(pl.lit(country) + national)
+            .otherwise(dialled)
+        )
+    if country == "1":
+        dialled = (
+            pl.when(text.str.contains(r"^[2-9][0-9]{2}[2-9][0-9]{6}$"))
+            .then(pl.lit("1") + dialled)
             .otherwise(dialled)
         )
     plus = text.str.contains(r"^\+[0-9]")
@@ -83,16 +93,27 @@ def read_numbers(number: pl.Series, trunk: pl.Series, source: Source) -> pl.Data
     `trunk` is 'switch/trunk group' of each row. Most numbers are plain digits; only the others
     go through the rules.
     """
-    frame = pl.DataFrame({"text": number, "trunk": trunk})
-    plain = pl.col("text").str.contains(_PLAIN).fill_null(False)
+    digits = pl.col("text").str.len_bytes().cast(pl.Int64)
+    # as many digits as characters: no sign, blank or leading zero stands among them
+    plain = (
+        pl.col("number") >= pl.lit(10, pl.Int64).pow((digits - 1).clip(0, 15))
+    ) & digits.is_between(5, 15)
     if source.prefixes:
         plain &= ~pl.col("trunk").is_in(list(source.prefixes)).fill_null(False)
+    in_nanp = [trunk for trunk, code in source.countries.items() if code == "1"]
+    if source.country_code == "1" or in_nanp:
+        # a trunk of another country than the source's goes through the rules, which know it
+        plain &= digits != _NANP_NATIONAL
     columns = ("text", "number", "length", "kind")
-    marked = frame.with_columns(plain.alias("plain"))
+    marked = (
+        pl.DataFrame({"text": number, "trunk": trunk})
+        .with_columns(pl.col("text").cast(pl.Int64, strict=False).alias("number"))
+        .with_columns(plain.fill_null(False).alias("plain"))
+    )
     easy = marked.filter("plain") if not marked["plain"].all() else marked
     read = easy.select(
         "text",
-        pl.col("text").cast(pl.Int64).alias("number"),
+        "number",
         pl.col("text").str.len_bytes().cast(pl.Int8).alias("length"),
         pl.lit("number").alias("kind"),
     )
@@ -100,7 +121,7 @@ def read_numbers(number: pl.Series, trunk: pl.Series, source: Source) -> pl.Data
         return read
     hard = (
         marked.filter(~pl.col("plain"))
-        .with_columns(e164(pl.col("text"), pl.col("trunk"), source).alias("text"))
+        .with_columns(_by_country(source).alias("text"))
         .with_columns(
             as_integer(pl.col("text")).alias("number"), kind_of(pl.col("text")).alias("kind")
         )
@@ -121,3 +142,14 @@ def read_numbers(number: pl.Series, trunk: pl.Series, source: Source) -> pl.Data
         - 1
     ).to_series()
     return pl.concat([read, hard])[back].select(columns)
+
+
+def _by_country(source: Source) -> pl.Expr:
+    """Columns text and trunk to E.164, national numbers by the country of their trunk."""
+    text, trunk = pl.col("text"), pl.col("trunk")
+    read = e164(text, trunk, source)
+    for country in sorted({*source.countries.values()}):
+        trunks = [name for name, code in source.countries.items() if code == country]
+        here = trunk.is_in(trunks).fill_null(False)
+        read = pl.when(here).then(e164(text, trunk, source, country)).otherwise(read)
+    return read

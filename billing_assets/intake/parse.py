@@ -5,7 +5,7 @@ Nothing is stored here, and no row is compared with another.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 import polars as pl
@@ -51,13 +51,15 @@ _KIND_FIELDS = ("record_type", "service", *_STAMPS)
 class ParsedFile:
     """A file's records in the columns of `landed` and `rejected`, and its counts by UTC day.
 
-    `warnings` tell what was taken in and should be looked at, a sentence a kind.
+    `warnings` tell what was taken in and should be looked at, a sentence a kind; `totals` are
+    figures of the whole file: when its first and last call ended, what its trailer declares.
     """
 
     landed: pl.DataFrame
     rejected: pl.DataFrame
     counts: tuple[DayCount, ...]
     warnings: tuple[Problem, ...] = ()
+    totals: Mapping[str, int | str] = field(default_factory=dict)
 
     @property
     def received(self) -> int:
@@ -76,7 +78,7 @@ def parse_file(
     """
     preset = preset_of(source)
     text = unpack(content, name, encoding_of(source))
-    if text.count(b"\n") >= MAX_ROW:
+    if len(text) >= MAX_ROW and text.count(b"\n") >= MAX_ROW:
         raise InputError(f"{name} is refused", [Problem(f"has more than {MAX_ROW:,} lines", name)])
     read = _read(text, name, source, preset)
     received = read.columns.height + read.ragged.height
@@ -128,12 +130,13 @@ def _read(text: bytes, name: str, source: Source, preset: Preset) -> Lines:
             quoted=preset.quoted,
             at_least=preset.at_least,
         )
-    head, first_row = text, 1
+    start, first_row = 0, 1
     while True:
-        line, _, rest = head.partition(b"\n")
+        end = text.find(b"\n", start)
+        line = text[start : None if end < 0 else end]
         if line.strip():
             break
-        head, first_row = rest, first_row + 1
+        start, first_row = end + 1, first_row + 1
     header = cells_of(line.decode().rstrip("\r"), preset.separator)
     _check_header(header, name, first_row, source)
     return read_table(text, header, preset.separator, first_row=first_row + 1)

@@ -300,7 +300,15 @@ def _trunks(source: Source, columns: Collection[str]) -> dict[str, pl.Expr]:
 
 def _channel(column: str) -> pl.Expr:
     """The peer's name in 'PJSIP/name-0000001a'."""
-    return pl.col(column).str.extract(r"^[^/]+/(.+)-[0-9a-fA-F]+$", 1)
+    channel = pl.col(column)
+    # the serial number has eight digits; only others need the expression, which is slow
+    usual = channel.str.tail(9).str.contains("^-[0-9a-fA-F]{8}$")
+    name = channel.str.head(-9).str.slice(channel.str.find("/", literal=True) + 1)
+    return (
+        pl.when(usual & (channel.str.find("/", literal=True) > 0) & (name != ""))
+        .then(name)
+        .otherwise(channel.str.extract(r"^[^/]+/(.+)-[0-9a-fA-F]+$", 1))
+    )
 
 
 _PRESETS: Mapping[str, tuple[Callable[[Source], Preset], tuple[str, ...]]] = {

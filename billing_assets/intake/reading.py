@@ -11,8 +11,10 @@ import re
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import duckdb
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -156,59 +158,99 @@ def read_table(
     are allowed and left out (formats that newer releases append to). Text of one shape is read
     in one go; only text with a line of another shape is gone through line by line.
     """
-    start = 0
-    for _ in range(first_row - 1):
-        start = text.find(b"\n", start) + 1
-    body = text[start:] if start else text
-    columns = _read_uniform(body, names, separator, quoted=quoted, at_least=at_least)
+    shape = _Shape(len(names), separator, at_least)
+    columns = _read_uniform(text, names, shape, wanted, first_row=first_row, quoted=quoted)
     if columns is None:
-        lines = numbered_lines(body).with_columns(pl.col("row") + (first_row - 1))
+        lines = numbered_lines(text).filter(pl.col("row") >= first_row)
         read = read_separated(lines, names, separator, quoted=quoted, at_least=at_least)
         return Lines(read.columns.drop("payload"), read.ragged)
-    if wanted is not None:
-        columns = columns.select(name for name in names if name in wanted)
-    if any(sign in body for sign in (b" ", b"\t", b'"')):
-        columns = _trimmed(columns)
     rows = pl.int_range(first_row, first_row + columns.height, dtype=pl.Int64, eager=True)
-    return Lines(columns.with_columns(rows.alias("row")), _no_ragged())
+    return Lines(_trimmed_of(columns, text).with_columns(rows.alias("row")), _no_ragged())
 
 
 def _read_uniform(
-    body: bytes, names: Sequence[str], separator: str, *, quoted: bool, at_least: bool
+    text: bytes,
+    names: Sequence[str],
+    shape: "_Shape",
+    wanted: Collection[str] | None,
+    *,
+    first_row: int,
+    quoted: bool,
 ) -> pl.DataFrame | None:
-    """All lines as columns, if each has the same and the right number of them; else None.
+    """The wanted columns of all lines, if each has the right number of cells; else None.
 
-    The reader refuses a line with too many columns but fills up one with too few. So the
-    separators are counted: as no line has too many, a right total means that none has too few.
+    The reader fills up a line with too few cells and overlooks further ones where it reads only
+    some columns. So where few of many are wanted, lines are proved by their separators first;
+    else all columns are read, which refuses a line with too many, and a right total of
+    separators proves that none has too few.
     """
-    if not body or body.isspace():
+    start = _start_of(text, first_row)
+    if len(text) <= start:
         return pl.DataFrame(schema=dict.fromkeys(names, pl.String))
-    mark = separator.encode()
-    quotes = quoted and b'"' in body
-    width = len(names)
-    if at_least and not quotes:
-        width = max(width, body[: body.find(b"\n") + 1 or None].count(mark) + 1)
-    wide = [*names, *(f"further_{n}" for n in range(width - len(names)))]
-    lines = body.count(b"\n") + (not body.endswith(b"\n"))
-    separators = body.count(mark)
-    if separators < (width - 1) * lines:
-        return None
+    quotes = quoted and b'"' in text
+    chosen = [name for name in names if wanted is None or name in wanted]
+    read = partial(pl.scan_csv, text, has_header=False, skip_lines=first_row - 1)
+    cut = partial(read, separator=shape.separator, quote_char='"' if quotes else None)
     try:
-        columns = pl.read_csv(
-            body,
-            has_header=False,
-            separator=separator,
-            quote_char='"' if quotes else None,
-            schema=pl.Schema(dict.fromkeys(wide, pl.String)),
-        )
+        if quotes or (2 * len(chosen) > len(names) and not shape.at_least):
+            schema = pl.Schema(dict.fromkeys(names, pl.String))
+            columns = cut(schema=schema).collect(engine="streaming")
+            # a line break inside quotes makes one record of several lines
+            if columns.height != _count(text, b"\n", start) + (not text.endswith(b"\n")):
+                return None
+            if columns[names[-1]].null_count() and not _is_whole(columns, text, shape, start):
+                return None
+            return columns.select(chosen)
+        line = pl.col("line")
+        cells = line.str.count_matches(shape.separator, literal=True) + 1
+        fits = cells >= shape.width if shape.at_least else cells == shape.width
+        # every line is one cell, as no text has this sign; a blank one fits nothing
+        lines = read(
+            separator=_NO_SIGN, quote_char=None, schema=pl.Schema({"line": pl.String})
+        ).select(fits.fill_null(False).all().alias("fit"), cells.max().alias("widest"))
+        fit, widest = lines.collect(engine="streaming").row(0)
+        if not fit:
+            return None
+        wide = [*names, *(f"further_{n}" for n in range(widest - shape.width))]
+        schema = pl.Schema(dict.fromkeys(wide, pl.String))
+        return cut(schema=schema).select(chosen).collect(engine="streaming")
     except (pl.exceptions.ComputeError, pl.exceptions.SchemaError):
         return None
-    if quotes:
-        inside = columns.select(pl.all().str.count_matches(separator, literal=True).sum())
-        separators -= sum(inside.row(0))
-    if columns.height != lines or separators != (width - 1) * lines:
-        return None
-    return columns.select(names)
+
+
+_NO_SIGN = "\x01"
+
+
+def _start_of(text: bytes, row: int) -> int:
+    """Where a line of a text begins."""
+    start = 0
+    for _ in range(row - 1):
+        start = text.find(b"\n", start) + 1
+    return start
+
+
+def _count(text: bytes, sign: bytes, start: int) -> int:
+    """How often a byte stands in a text from a place on; three times faster than `bytes.count`."""
+    data = np.frombuffer(text, np.uint8)[start:]
+    parts = range(0, len(data), _BLOCK)
+    return sum(int(np.count_nonzero(data[at : at + _BLOCK] == sign[0])) for at in parts)
+
+
+_BLOCK = 1 << 20
+
+
+def _is_whole(columns: pl.DataFrame, text: bytes, shape: "_Shape", start: int) -> bool:
+    """Whether no line had too few cells, though its last cell is empty.
+
+    The reader refuses a line with too many; so a right total of separators outside the cells
+    means that none has too few.
+    """
+    wanted = (shape.width - 1) * columns.height
+    found = _count(text, shape.separator.encode(), start)
+    if found > wanted:
+        inside = columns.select(pl.all().str.count_matches(shape.separator, literal=True).sum())
+        found -= sum(inside.row(0))
+    return found == wanted
 
 
 def read_separated(
@@ -385,3 +427,28 @@ def _trimmed(columns: pl.DataFrame) -> pl.DataFrame:
     return columns.with_columns(pl.all().str.strip_chars()).with_columns(
         pl.when(pl.col(name) != "").then(name) for name in columns.columns
     )
+
+
+def _trimmed_of(columns: pl.DataFrame, text: bytes) -> pl.DataFrame:
+    """The same, touching only columns that have such cells: to look is cheaper than to trim."""
+    signs = [sign for sign in (" ", "\t", "\r") if sign.encode() in text]
+    names = columns.columns
+    if text.isascii() and names:
+        edges = columns.select(
+            pl.any_horizontal(
+                pl.col(name) == "",
+                *(
+                    edge
+                    for sign in signs
+                    for edge in (
+                        pl.col(name).str.starts_with(sign),
+                        pl.col(name).str.ends_with(sign),
+                    )
+                ),
+            )
+            .any()
+            .alias(name)
+            for name in names
+        ).row(0, named=True)
+        names = [name for name in names if edges[name]]
+    return columns.with_columns(_trimmed(columns.select(names))) if names else columns

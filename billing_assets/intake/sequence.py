@@ -53,24 +53,30 @@ def sequence_report(registry: Registry, sources: Sequence[Source]) -> list[Seque
     A number came twice when two contents bear it, or when its file was delivered again under
     another name.
     """
-    again = {delivery.file_key for delivery in registry.files.redeliveries()}
+    again = {(one.file_key, one.name) for one in registry.files.redeliveries()}
     last_days = _last_days(registry)
     reports = []
     for source in sources:
         # names need not sort over a wrap, and come again in the next round; a switch writes a
         # record when its call ends, so late records do not move a file
+        files = registry.files.of_source(source.source)
         numbered = [
             (
                 last_days.get(entry.file_key, entry.received_at.date()),
                 entry.sequence,
                 entry.file_key,
             )
-            for entry in registry.files.of_source(source.source)
+            for entry in files
             if entry.sequence is not None
         ]
         received = [number for _, number, _ in sorted(numbered)]
         missing, duplicate = sequence_gaps(received, source.sequence_wrap)
-        redelivered = {number for _, number, key in numbered if key in again}
+        redelivered = {
+            entry.sequence
+            for entry in files
+            if entry.sequence is not None
+            and any(key == entry.file_key and name != entry.name for key, name in again)
+        }
         reports.append(
             SequenceReport(
                 source.source,

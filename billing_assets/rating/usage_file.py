@@ -163,14 +163,14 @@ def _check(text: pl.DataFrame, name: str, zone: str, problems: list[Problem]) ->
             "is not a time such as 2026-03-10T12:00:00Z",
         )
     for whole in _WHOLE:
-        report(~pl.col(whole).str.contains(r"^\d{1,15}$"), whole, "is not a whole number")
+        report(~pl.col(whole).str.contains(r"^[0-9]{1,15}$"), whole, "is not a whole number")
     report(
-        ~pl.col("serving_network").str.contains(r"^\d{5,6}$"),
+        ~pl.col("serving_network").str.contains(r"^[0-9]{5,6}$"),
         "serving_network",
         "is not MCC and MNC digits",
     )
     report(
-        ~pl.col("duration_s").str.contains(r"^\d{1,9}(\.\d{1,3})?$"),
+        ~pl.col("duration_s").str.contains(r"^[0-9]{1,9}(\.[0-9]{1,3})?$"),
         "duration_s",
         "is not a duration in seconds with at most three decimals",
     )
@@ -178,7 +178,9 @@ def _check(text: pl.DataFrame, name: str, zone: str, problems: list[Problem]) ->
         ~pl.col("answered").str.to_lowercase().is_in([*_YES, *_NO]), "answered", "is not yes or no"
     )
     report(
-        ~pl.col("records").str.contains(r"^[1-9]\d{0,8}$"), "records", "is not a count of records"
+        ~pl.col("records").str.contains(r"^[1-9][0-9]{0,8}$"),
+        "records",
+        "is not a count of records",
     )
     known = [word for word in text["encoding"].drop_nulls().unique() if _encoding(word)]
     report(~pl.col("encoding").is_in(known), "encoding", "is not GSM7 or UCS2")
@@ -258,7 +260,7 @@ def _records(text: pl.DataFrame, zone: str) -> pl.DataFrame:
         .otherwise(0)
         .alias("duration_ms")
     )
-    digits = pl.col("_b").str.contains(r"^[1-9]\d{0,14}$")
+    digits = pl.col("_b").str.contains(r"^[1-9][0-9]{0,14}$")
     begin = pl.coalesce("answer_time", "setup_time")
     if text["status"].is_null().all():
         # a file that tells no delivery states asks what delivered messages cost
@@ -283,7 +285,7 @@ def _records(text: pl.DataFrame, zone: str) -> pl.DataFrame:
         "duration_ms",
         "answered",
         as_integer(pl.col("_a")).alias("a_number"),
-        pl.when(pl.col("_a").str.contains(rf"^\d{{1,{MAX_KEPT}}}$"))
+        pl.when(pl.col("_a").str.contains(rf"^[0-9]{{1,{MAX_KEPT}}}$"))
         .then(pl.col("_a").str.len_chars())
         .cast(pl.Int8)
         .alias("a_length"),

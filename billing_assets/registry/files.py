@@ -9,7 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, delete, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    and_,
+    delete,
+    insert,
+    select,
+    update,
+)
 
 from billing_assets.core.errors import BillingError
 from billing_assets.core.ids import FILE_KEY_BITS
@@ -69,13 +79,27 @@ class FileCount(DayCount):
 
 @dataclass(frozen=True)
 class Delivery:
-    """One arrival of a file under one name of one source."""
+    """One arrival of a file under one name of one source.
+
+    `copy` tells arrivals under the same name apart: when the delivered copy was put there, in
+    nanoseconds.
+    """
 
     file_key: int
     source: str
     name: str
     received_at: datetime
     state: FileState
+    copy: int = 0
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A delivered copy of a file, what intake found in it, and its counts by UTC day."""
+
+    facts: FileFacts
+    counts: tuple[DayCount, ...] = ()
+    copy: int = 0
 
 
 class FileLog:
@@ -90,11 +114,25 @@ class FileLog:
         It is the first nine hex digits of the hash, or, where another content has those, the
         next nine. Raises `ValueError` for anything but a SHA-256 in lower-case hex.
         """
+        return self.assign_file_keys([sha256], now=now, who=who)[sha256]
+
+    def assign_file_keys(
+        self, contents: Sequence[str], *, now: datetime, who: str
+    ) -> dict[str, int]:
+        """Keys of several contents by hash, reserved in one transaction."""
         with self._database.writing() as connection:
-            return _assign_key(connection, sha256, now=now, who=who)
+            return {
+                sha256: _assign_key(connection, sha256, now=now, who=who) for sha256 in contents
+            }
 
     def record(
-        self, facts: FileFacts, counts: Sequence[DayCount] = (), *, now: datetime, who: str
+        self,
+        facts: FileFacts,
+        counts: Sequence[DayCount] = (),
+        *,
+        copy: int = 0,
+        now: datetime,
+        who: str,
     ) -> Delivery:
         """Log what became of a delivered file, with its counts by UTC day.
 
@@ -103,20 +141,27 @@ class FileLog:
         and leaves the file alone, unless the file was quarantined and has landed only now.
         Raises `ValueError` when `facts.state` is `redelivered`: that is found out here.
         """
-        if facts.state is FileState.REDELIVERED:
+        return self.record_all([Arrival(facts, tuple(counts), copy)], now=now, who=who)[0]
+
+    def record_all(
+        self, arrivals: Sequence["Arrival"], *, now: datetime, who: str
+    ) -> list[Delivery]:
+        """Log several delivered files in one transaction; `record` says how."""
+        if any(one.facts.state is FileState.REDELIVERED for one in arrivals):
             raise ValueError("a file has landed or is quarantined; redelivery is found out here")
         with self._database.writing() as connection:
+            return [_record(connection, one, now=now, who=who) for one in arrivals]
+
+    def redelivered(self, facts: FileFacts, copy: int, *, now: datetime, who: str) -> bool:
+        """Log a copy of a landed file as `redelivered`; False when it is the one that landed."""
+        with self._database.writing() as connection:
             key = _assign_key(connection, facts.sha256, now=now, who=who)
-            known = _one(connection, select(file).where(file.c.file_key == key))
-            if known is None:
-                _insert(connection, key, facts, counts, now=now, who=who)
-                return _deliver(connection, key, facts, facts.state, now=now, who=who)
-            same_name = (known.source, known.name) == (facts.source, facts.name)
-            mended = known.state is FileState.QUARANTINED and facts.state is FileState.LANDED
-            if same_name or mended:
-                _replace(connection, known, facts, counts, now=now, who=who)
-                return _deliver(connection, key, facts, facts.state, now=now, who=who)
-            return _deliver(connection, key, facts, FileState.REDELIVERED, now=now, who=who)
+            known = select(file_delivery.c.state).where(*_this_copy(key, facts, copy))
+            if connection.scalar(known) is FileState.LANDED:
+                return False
+            again = Arrival(facts, copy=copy)
+            _deliver(connection, key, again, FileState.REDELIVERED, now=now, who=who)
+            return True
 
     def by_key(self, key: int) -> FileEntry | None:
         """Return the file that a record id leads to."""
@@ -125,6 +170,11 @@ class FileLog:
     def by_hash(self, sha256: str) -> FileEntry | None:
         """Return the file with this content, if it was ever delivered."""
         return self._find(select(file).where(file.c.sha256 == sha256))
+
+    def by_hashes(self, contents: Sequence[str]) -> dict[str, FileEntry]:
+        """Those of some contents that were ever delivered, by hash."""
+        found = self._list(select(file).where(file.c.sha256.in_(contents)))
+        return {entry.sha256: entry for entry in found}
 
     def by_name(self, name: str) -> list[FileEntry]:
         """Return every file that was delivered under a name, oldest first."""
@@ -209,6 +259,22 @@ def _assign_key(connection: Connection, sha256: str, *, now: datetime, who: str)
     raise BillingError(f"every possible key of the file {sha256} is taken by other files")
 
 
+def _record(connection: Connection, arrival: Arrival, *, now: datetime, who: str) -> Delivery:
+    facts, counts, state = arrival.facts, arrival.counts, arrival.facts.state
+    key = _assign_key(connection, facts.sha256, now=now, who=who)
+    known = _one(connection, select(file).where(file.c.file_key == key))
+    if known is None:
+        _insert(connection, key, facts, counts, now=now, who=who)
+    else:
+        same_name = (known.source, known.name) == (facts.source, facts.name)
+        mended = known.state is FileState.QUARANTINED and state is FileState.LANDED
+        if same_name or mended:
+            _replace(connection, known, facts, counts, now=now, who=who)
+        else:
+            state = FileState.REDELIVERED
+    return _deliver(connection, key, arrival, state, now=now, who=who)
+
+
 def _insert(
     connection: Connection,
     key: int,
@@ -275,26 +341,23 @@ def _write_counts(connection: Connection, key: int, counts: Sequence[DayCount]) 
 def _deliver(
     connection: Connection,
     key: int,
-    facts: FileFacts,
+    arrival: Arrival,
     state: FileState,
     *,
     now: datetime,
     who: str,
 ) -> Delivery:
-    """Keep one row for each name under which a file arrived, with the time it first did."""
-    this_one = (
-        (file_delivery.c.file_key == key)
-        & (file_delivery.c.source == facts.source)
-        & (file_delivery.c.name == facts.name)
-    )
+    """Keep one row for each copy under which a file arrived, with the time it first did."""
+    facts = arrival.facts
+    this_one = and_(*_this_copy(key, facts, arrival.copy))
     row = connection.execute(select(file_delivery).where(this_one)).mappings().one_or_none()
     if row is not None and row["state"] is state:
         return Delivery(**row)
     if row is None:
-        arrival = Delivery(key, facts.source, facts.name, now, state)
-        connection.execute(insert(file_delivery).values(**asdict(arrival)))
+        delivery = Delivery(key, facts.source, facts.name, now, state, arrival.copy)
+        connection.execute(insert(file_delivery).values(**asdict(delivery)))
     else:
-        arrival = replace(Delivery(**row), state=state)
+        delivery = replace(Delivery(**row), state=state)
         connection.execute(update(file_delivery).where(this_one).values(state=state))
     if state is FileState.REDELIVERED:
         audit.append(
@@ -305,7 +368,12 @@ def _deliver(
             who=who,
             after={"source": facts.source, "name": facts.name},
         )
-    return arrival
+    return delivery
+
+
+def _this_copy(key: int, facts: FileFacts, copy: int) -> list[ColumnElement[bool]]:
+    found = {"file_key": key, "source": facts.source, "name": facts.name, "copy": copy}
+    return [file_delivery.c[column] == value for column, value in found.items()]
 
 
 def _one(connection: Connection, query: Select) -> FileEntry | None:

@@ -230,6 +230,7 @@ file_delivery = Table(
     Column("file_key", BigInteger, ForeignKey("file.file_key"), primary_key=True),
     Column("source", Text, primary_key=True),
     Column("name", Text, primary_key=True),
+    Column("copy", BigInteger, primary_key=True, autoincrement=False),
     Column("received_at", UtcTime, nullable=False),
     Column("state", _words(FileState), nullable=False),
 )

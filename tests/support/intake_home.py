@@ -99,12 +99,12 @@ def _die_after(owner: type, method: str, when: Callable[[tuple[Any, ...]], bool]
 
 
 STEPS: Mapping[str, tuple[type, str, Callable[[tuple[Any, ...]], bool]]] = {
-    "key": (FileLog, "assign_file_key", lambda _: True),
+    "key": (FileLog, "assign_file_keys", lambda _: True),
     "archived": (BlobStore, "put", lambda _: True),
     "landed": (Lake, "replace_slice", lambda args: args[1].name == "landed"),
     "rejected": (Lake, "replace_slice", lambda args: args[1].name == "rejected"),
-    "logged": (FileLog, "record", lambda args: args[1].state == "landed"),
-    "refused": (FileLog, "record", lambda args: args[1].state == "quarantined"),
+    "logged": (FileLog, "record_all", lambda _: True),
+    "refused": (FileLog, "record", lambda _: True),
 }
 """Calls after which the process dies: of the first file that comes so far."""
 
