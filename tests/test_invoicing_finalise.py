@@ -12,11 +12,12 @@ from billing_assets.core.errors import BillingError, NotFound, StateError
 from billing_assets.core.ids import bucket_of, sha256_of
 from billing_assets.core.periods import month_period
 from billing_assets.core.settings import PROJECT_ROOT
-from billing_assets.invoicing import finalise
+from billing_assets.invoicing import renderings
 from billing_assets.invoicing.document import Document, Provenance
-from billing_assets.invoicing.finalise import file_name, finalise_cycle, keep_draft, render, revised
+from billing_assets.invoicing.finalise import file_name, finalise_cycle, keep_draft, revised
 from billing_assets.invoicing.layout import template_hash
 from billing_assets.invoicing.pdf import engine_versions
+from billing_assets.invoicing.renderings import render
 from billing_assets.invoicing.verify import verify
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import CHARGE, RATED_LEG
@@ -177,7 +178,7 @@ def test_a_failing_rendering_burns_no_number(house: House, monkeypatch: pytest.M
         raise BillingError("no glyph")
 
     with monkeypatch.context() as patched:
-        patched.setattr(finalise, "render_pdf", broken)
+        patched.setattr(renderings, "render_pdf", broken)
         with pytest.raises(BillingError, match="no glyph"):
             house.finalise()
     assert house.registry.documents.of_cycle(CYCLE) == []

@@ -118,6 +118,7 @@ def assemble(
         template_name=partner.document.template,
         # EN 16931 allows two decimals at most (BR-DEC), whatever the currency
         xml_profile="ubl-schema-only" if minor_units(currency) > 2 else partner.document.xml,
+        formats=partner.document.formats,
         seller=ours if invoice else theirs,
         buyer=theirs if invoice else ours,
         banks=carrier.bank if invoice else ((partner.bank,) if partner.bank else ()),

@@ -101,12 +101,13 @@ def summary_csv(document: Document) -> bytes:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, SUMMARY_COLUMNS, lineterminator=LINE_END)
     writer.writeheader()
-    shared = _document_cells(document)
-    writer.writerows(shared | _line_cells(line) for line in document.lines)
+    shared = document_cells(document)
+    writer.writerows(shared | line_cells(line) for line in document.lines)
     return stream.getvalue().encode()
 
 
-def _document_cells(document: Document) -> dict[str, str]:
+def document_cells(document: Document) -> dict[str, str]:
+    """The columns that are the same in every row, as text."""
     return {
         "kind": document.kind,
         "number": guarded(document.number or ""),
@@ -128,7 +129,8 @@ def _document_cells(document: Document) -> dict[str, str]:
     }
 
 
-def _line_cells(line: Line) -> dict[str, str]:
+def line_cells(line: Line) -> dict[str, str]:
+    """A line's columns, as text."""
     return {
         "line": str(line.number),
         "charge_id": line.charge_id,

@@ -238,6 +238,7 @@ class Document(Part):
     language: str
     template_name: str
     xml_profile: XmlProfile
+    formats: tuple[str, ...] = ("pdf", "xml", "csv", "itemised")
     seller: Party
     buyer: Party
     banks: tuple[Bank, ...] = ()

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from billing_assets.core.errors import BillingError, StateError
-from billing_assets.invoicing.csvs import summary_csv
 from billing_assets.invoicing.document import Document, Kind
 from billing_assets.invoicing.layout import template_hash
-from billing_assets.invoicing.pdf import engine_versions, render_pdf
-from billing_assets.invoicing.ubl import render_ubl
+from billing_assets.invoicing.pdf import engine_versions
+from billing_assets.invoicing.renderings import EXTENSIONS, render
+from billing_assets.reference.ledger import Ledger
 from billing_assets.reference.models import Carrier, Series
 from billing_assets.registry import documents as registered
 from billing_assets.registry.blobs import BlobStore
@@ -30,24 +30,14 @@ ITEMISED: Final = "itemised"
 """Format of the one file that bears no number, so that the draft's is issued as it is."""
 
 
-def render(document: Document, templates: Path) -> dict[str, bytes]:
-    """Every rendering of a document by format: json, pdf, csv, and xml unless it is internal.
+def file_name(document: Document, format_name: str) -> str:
+    """A document's file name for people: its number, or what it is while it has none.
 
-    Raises what the renderers raise.
+    A text template's name stays whole behind it: 'FT-2026-000001.detail.txt'.
     """
-    files = {"json": document.canonical(), "csv": summary_csv(document)}
-    xml = None
-    if document.kind is not Kind.COST_STATEMENT:
-        xml = files["xml"] = render_ubl(document)
-    files["pdf"] = render_pdf(document, templates, xml)
-    return files
-
-
-def file_name(document: Document, extension: str) -> str:
-    """A document's file name for people: its number, or what it is while it has none."""
     mark = "" if document.kind is Kind.COST_STATEMENT else "-DRAFT"
     stem = re.sub(r"[^\w.-]+", "-", document.number or _id(document) + mark)
-    return f"{stem}.{extension}"
+    return f"{stem}.{EXTENSIONS.get(format_name, format_name)}"
 
 
 def keep_draft(
@@ -69,11 +59,11 @@ def keep_draft(
         raise StateError(f"{document.kind} {document.number or ''} of {_id(document)} is no draft")
     kind = DocumentKind(document.kind.value)
     series = _series(carrier, kind)
-    files = _keep(document, templates, blobs)
+    files = _keep(document, render(document, templates), blobs)
     if itemised is not None:
         files[ITEMISED] = StoredFile(
             sha256=blobs.put_file(itemised),
-            name=file_name(document, "itemised.csv"),
+            name=file_name(document, ITEMISED),
             bytes=itemised.stat().st_size,
         )
     return Draft(
@@ -106,14 +96,17 @@ def finalise_cycle(
     templates: Path,
     issue_date: date,
     guard: Callable[[Cycle, Sequence[Cycle]], None] | None = None,
+    ledger: Ledger | None = None,
+    home_currency: str = "",
     now: datetime,
     who: str,
 ) -> list[registered.Document]:
     """Issue the approved drafts of a cycle on a date: all of them or none.
 
     Their content is what was approved; dates, layout and engines are today's. A cycle that is
-    final already gives back its documents unchanged. `guard` is as in `Documents.finalise`.
-    Raises what that and the renderers raise; then no number is used up.
+    final already gives back its documents unchanged. `guard` is as in `Documents.finalise`;
+    `ledger` adds the documents' journals. Raises what that and the renderers raise; then no
+    number is used up.
     """
     run = registry.cycles.get(cycle_id).runs
     drafts = registry.documents.drafts(cycle_id, run)
@@ -122,9 +115,10 @@ def finalise_cycle(
 
     def freeze(draft: Draft, number: str) -> Frozen:
         final = revised(issued[draft.id], number=number)
-        files = _keep(final, templates, blobs)
+        contents = render(final, templates, ledger=ledger, home_currency=home_currency)
+        files = _keep(final, contents, blobs)
         if ITEMISED in draft.files:
-            name = file_name(final, "itemised.csv")
+            name = file_name(final, ITEMISED)
             files[ITEMISED] = replace(draft.files[ITEMISED], name=name)
         return Frozen(canonical_sha256=final.sha256(), files=files)
 
@@ -183,8 +177,9 @@ def _series(carrier: Carrier, kind: DocumentKind) -> Series:
     )
 
 
-def _keep(document: Document, templates: Path, blobs: BlobStore) -> dict[str, StoredFile]:
-    contents: Mapping[str, bytes] = render(document, templates)
+def _keep(
+    document: Document, contents: Mapping[str, bytes], blobs: BlobStore
+) -> dict[str, StoredFile]:
     return {
         name: StoredFile(
             sha256=blobs.put(content), name=file_name(document, name), bytes=len(content)

@@ -22,7 +22,15 @@ from billing_assets.invoicing.layout import render_layout
 
 STANDARDS: Final[list["typst.PDFStandard"]] = ["a-3a", "ua-1"]
 
-ENGINES: Final = ("typst", "jinja2", "babel", "fontpkg-ibm-plex-sans", "lxml")
+ENGINES: Final = (
+    "typst",
+    "jinja2",
+    "babel",
+    "fontpkg-ibm-plex-sans",
+    "lxml",
+    "pikepdf",
+    "xlsxwriter",
+)
 """Packages whose version decides about the bytes of a rendering."""
 
 _MISSING_GLYPH: Final = re.compile(r'the text `"(.+?)"` could not be displayed')

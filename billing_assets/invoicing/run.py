@@ -21,9 +21,10 @@ from billing_assets.installation import Installation
 from billing_assets.invoicing.assemble import assemble, billable
 from billing_assets.invoicing.csvs import write_itemised
 from billing_assets.invoicing.document import Document, Kind, Provenance
-from billing_assets.invoicing.finalise import file_name, finalise_cycle, keep_draft, render
+from billing_assets.invoicing.finalise import file_name, finalise_cycle, keep_draft
 from billing_assets.invoicing.layout import template_hash
 from billing_assets.invoicing.pdf import engine_versions
+from billing_assets.invoicing.renderings import render
 from billing_assets.lake.tables import CHARGE, RATE, RATED_LEG, SUSPENSE, USAGE_DAILY, XDR
 from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Cadence, Partner
@@ -153,6 +154,8 @@ def approve_and_issue(
         templates=home.templates,
         issue_date=issue_date,
         guard=require_still_due,
+        ledger=home.reference.ledger,
+        home_currency=home.reference.carrier.currency,
         now=now,
         who=who,
     )

@@ -3,7 +3,7 @@
 Pure: a mapping of paths to bytes goes in, so any past version can be loaded from its archive.
 A file with a problem is set aside and its last good version stays in force; the rest loads.
 
-Folder: carrier.yaml, calendars.yaml, sources.yaml, fixings.csv, partners/*.yaml,
+Folder: carrier.yaml, calendars.yaml, sources.yaml, ledger.yaml, fixings.csv, partners/*.yaml,
 agreements/*.yaml, and the sheets that agreements name.
 """
 
@@ -24,6 +24,7 @@ from billing_assets.core.money import parse_decimal
 from billing_assets.lake.tables import RATE
 from billing_assets.reference.bands import band_problems
 from billing_assets.reference.decks import Breach, Deck, build_deck, local_instant, sheet_path
+from billing_assets.reference.ledger import Ledger
 from billing_assets.reference.models import (
     Agreement,
     Calendar,
@@ -67,6 +68,7 @@ class Reference:
     sources: Mapping[str, Source]
     fixings: pl.DataFrame
     breaches: tuple[Breach, ...] = ()
+    ledger: Ledger | None = None
 
     def partner(self, partner_id: str) -> Partner:
         """The partner of an id; raises `NotFound` that lists the known ones."""
@@ -172,6 +174,7 @@ class _Reader:
         partners = self._partners()
         agreements = self._agreements(partners, calendars)
         fixings = self._fixings()
+        ledger = self._form("ledger.yaml", Ledger) if "ledger.yaml" in self.files else None
         if carrier is None or self.problems:
             return None
         hashes = {path: sha256_of(content) for path, content in sorted(self.files.items())}
@@ -185,6 +188,7 @@ class _Reader:
             sources={source.source: source for source in sources},
             fixings=fixings,
             breaches=tuple(b for a in agreements for b in a.deck.breaches),
+            ledger=ledger,
         )
 
     def _located(self, path: str) -> Located | None:
