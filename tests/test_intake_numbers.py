@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from billing_assets.intake.numbers import ANONYMOUS, e164, read_numbers
-from billing_assets.reference.models import Source
+from billing_assets.reference.sources import Source
 from tests.support.intake import line, only, parse, refusals, source_of, table
 
 TRUNK = "sw1/TG01"

@@ -12,7 +12,7 @@ import polars as pl
 from billing_assets.demo.files import Batch, SwitchFolder
 from billing_assets.demo.formats import FORMATS
 from billing_assets.demo.scenario import FileDefect, Seed
-from billing_assets.reference.models import Source
+from billing_assets.reference.sources import Source
 
 _BAD_ROWS = 5
 

@@ -14,7 +14,8 @@ import polars as pl
 from billing_assets.demo.formats import FORMATS, Format
 from billing_assets.demo.scenario import SwitchFiles, UsageGroup
 from billing_assets.demo.traffic import DAY, EPOCH, RECORDS, Layout, records_of_day
-from billing_assets.reference.models import Service, Source
+from billing_assets.reference.models import Service
+from billing_assets.reference.sources import Source
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Literal
 
 import polars as pl
 
-from billing_assets.reference.models import Source
+from billing_assets.reference.sources import Source
 
 GZIP_LEVEL = 3
 

@@ -15,7 +15,7 @@ from billing_assets.demo.files import FileEntry, SwitchFolder, batches
 from billing_assets.demo.reference import write_reference
 from billing_assets.demo.scenario import Scenario, Seed, load_scenario
 from billing_assets.demo.traffic import Layout, lay_out
-from billing_assets.reference.models import Source
+from billing_assets.reference.sources import Source
 
 MANIFEST = "demo-manifest.json"
 

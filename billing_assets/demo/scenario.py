@@ -25,10 +25,10 @@ from billing_assets.reference.models import (
     Name,
     Partner,
     Service,
-    Source,
     Trunk,
     Zone,
 )
+from billing_assets.reference.sources import Source
 from billing_assets.reference.yamltext import Located
 
 DEMO_DATA = PROJECT_ROOT / "data" / "demo"

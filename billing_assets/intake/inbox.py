@@ -11,7 +11,7 @@ from pathlib import Path
 
 from billing_assets.core.errors import BillingError, InputError, Problem
 from billing_assets.intake.presets import preset_of
-from billing_assets.reference.models import Source
+from billing_assets.reference.sources import Source
 
 _ARRIVING = (".part", ".tmp", ".filepart")
 """Endings under which transfers write: such a file is not here yet."""

@@ -23,7 +23,7 @@ from billing_assets.intake.parse import ParsedFile, parse_file
 from billing_assets.intake.resolve import Resolved, around, resolve_day
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import DUPLICATE, LANDED, PARTIAL, REJECTED, SUSPENSE, XDR
-from billing_assets.reference.models import Source
+from billing_assets.reference.sources import Source
 from billing_assets.registry.blobs import BlobStore
 from billing_assets.registry.files import Arrival, FileEntry, FileFacts
 from billing_assets.registry.registry import Registry

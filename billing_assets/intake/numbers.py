@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from billing_assets.reference.models import Source
+from billing_assets.reference.sources import Source
 
 ANONYMOUS = (
     "anonymous",

@@ -25,7 +25,8 @@ from billing_assets.intake.reading import (
 )
 from billing_assets.intake.times import Stamps, read_stamps, settle, shifted
 from billing_assets.lake.tables import LANDED, REJECTED, UTC_TIME
-from billing_assets.reference.models import Service, Source
+from billing_assets.reference.models import Service
+from billing_assets.reference.sources import Source
 from billing_assets.registry.files import DayCount
 
 _SLICE_ROWS = 250_000

@@ -11,7 +11,7 @@ import polars as pl
 
 from billing_assets.core.errors import BillingError
 from billing_assets.intake.times import ISO
-from billing_assets.reference.models import Source
+from billing_assets.reference.sources import Source
 
 CANONICAL = (
     "service",

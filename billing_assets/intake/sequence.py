@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from billing_assets.reference.models import Source
+from billing_assets.reference.sources import Source
 from billing_assets.registry.registry import Registry
 
 

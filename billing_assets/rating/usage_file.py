@@ -17,7 +17,8 @@ from billing_assets.intake.presets import CANONICAL
 from billing_assets.intake.reading import numbered_lines, read_separated, unpack
 from billing_assets.intake.times import to_utc
 from billing_assets.lake.tables import XDR
-from billing_assets.reference.models import Service, Source
+from billing_assets.reference.models import Service
+from billing_assets.reference.sources import Source
 
 COLUMNS = (
     *CANONICAL,

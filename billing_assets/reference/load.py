@@ -25,14 +25,8 @@ from billing_assets.lake.tables import RATE
 from billing_assets.reference.bands import band_problems
 from billing_assets.reference.decks import Breach, Deck, build_deck, local_instant, sheet_path
 from billing_assets.reference.ledger import Ledger
-from billing_assets.reference.models import (
-    Agreement,
-    Calendar,
-    Carrier,
-    Partner,
-    Source,
-    TrunkRange,
-)
+from billing_assets.reference.models import Agreement, Calendar, Carrier, Partner, TrunkRange
+from billing_assets.reference.sources import Source
 from billing_assets.reference.yamltext import Located
 
 FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)

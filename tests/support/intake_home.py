@@ -18,7 +18,7 @@ import polars as pl
 from billing_assets.intake.landing import Intake, IntakeReport
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import Table
-from billing_assets.reference.models import Source
+from billing_assets.reference.sources import Source
 from billing_assets.registry import BlobStore, Registry
 from billing_assets.registry.files import FileLog
 from tests.support.intake import source_of
