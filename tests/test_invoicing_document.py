@@ -229,7 +229,6 @@ def test_a_supplier_without_vat_id_may_be_under_reverse_charge() -> None:
         (Tax(category="E"), {}, "tax.reason"),
         (Tax(category="G", vat_id="123456"), {}, "tax.vat_id"),
         (TAXES["AE"], {"xml": "peppol-bis-3", "buyer_reference": "x"}, "document.endpoint_id"),
-        (TAXES["AE"], {"xml": "peppol-self-billing-3"}, "document.xml"),
     ],
 )
 def test_master_data_that_cannot_carry_a_document_is_named_before_it_is_made(

@@ -28,11 +28,12 @@ from billing_assets.invoicing.document import (
     TaxRow,
     Totals,
     TrafficDay,
+    XmlProfile,
     plain,
     subtotals_of,
     tax_figures,
 )
-from billing_assets.reference.models import Agreement, Carrier, Leg, Partner, Tax
+from billing_assets.reference.models import Agreement, Bank, Carrier, Leg, Partner, Tax
 
 SECTION_ORDER = ("usage", "prior_period", "recurring")
 """Sections in the order in which a document shows them; any other follows by name."""
@@ -61,6 +62,8 @@ def billable(charges: pl.DataFrame) -> pl.DataFrame:
 def assemble(
     charges: pl.DataFrame,
     *,
+    stream: str = "",
+    turned: bool = False,
     carrier: Carrier,
     partner: Partner,
     period: Period,
@@ -72,9 +75,11 @@ def assemble(
 ) -> Document:
     """Make the draft document of one cycle and leg.
 
-    `charges` are rows of table `charge` of one cycle, partner, leg and currency. A customer leg
-    becomes our invoice, a supplier leg an internal cost statement with the partner as seller;
-    lines are the `billable` ones.
+    `charges` are rows of table `charge` of one cycle, partner, leg and currency; `stream` names
+    theirs where it has a document of its own. A customer leg becomes our invoice; a supplier leg
+    an internal cost statement with the partner as seller, or the invoice that we issue in its
+    name. With `turned` the sides are exchanged and all amounts change their sign. Lines are the
+    `billable` ones.
     `agreements` lend their contract references; `traffic` are the rows of `usage_daily` that the
     cycle counts, for the chart. The due date is `issue_date` plus the partner's terms.
 
@@ -84,7 +89,11 @@ def assemble(
     """
     leg = Leg(_only(charges, "leg"))
     currency = _only(charges, "currency")
-    kind = Kind.INVOICE if leg is Leg.CUSTOMER else Kind.COST_STATEMENT
+    ours = (leg is Leg.CUSTOMER) is not turned
+    theirs_kind = Kind.SELF_BILLED if partner.document.self_billing else Kind.COST_STATEMENT
+    kind = Kind.INVOICE if ours else theirs_kind
+    if turned:
+        charges = charges.with_columns(-pl.col("amount", "exact_amount", "quantity"))
     _require(charges, "cycle", provenance.cycle)
     _require(charges, "partner", partner.partner)
     problems = master_data_problems(carrier, partner, kind, currency)
@@ -104,11 +113,12 @@ def assemble(
         for category, rate, base, tax in tax_figures(lines, currency)
     )
     tax = sum((row.tax for row in taxes), zero)
-    ours, theirs = _carrier_party(carrier), _partner_party(partner)
-    invoice = kind is Kind.INVOICE
+    us, them = _carrier_party(carrier), _partner_party(partner)
     return Document(
         kind=kind,
         leg=leg,
+        stream=stream,
+        turned=turned,
         issue_date=issue_date,
         due_date=issue_date + timedelta(days=partner.terms_days),
         terms_days=partner.terms_days,
@@ -116,12 +126,11 @@ def assemble(
         currency=currency,
         language=partner.document.language,
         template_name=partner.document.template,
-        # EN 16931 allows two decimals at most (BR-DEC), whatever the currency
-        xml_profile="ubl-schema-only" if minor_units(currency) > 2 else partner.document.xml,
+        xml_profile=_xml_profile(partner, kind, currency),
         formats=partner.document.formats,
-        seller=ours if invoice else theirs,
-        buyer=theirs if invoice else ours,
-        banks=carrier.bank if invoice else ((partner.bank,) if partner.bank else ()),
+        seller=us if ours else them,
+        buyer=them if ours else us,
+        banks=_banks(carrier, partner, currency, ours=ours),
         references=_references(charges, partner, agreements),
         lines=lines,
         subtotals=subtotals_of(lines),
@@ -131,6 +140,24 @@ def assemble(
         traffic=_traffic(traffic, period),
         provenance=provenance,
     )
+
+
+def _xml_profile(partner: Partner, kind: Kind, currency: str) -> XmlProfile:
+    """The partner's profile, as far as it can carry the document."""
+    # EN 16931 allows two decimals at most (BR-DEC), whatever the currency
+    if minor_units(currency) > 2:
+        return "ubl-schema-only"
+    if partner.document.xml == "peppol-bis-3" and kind is Kind.SELF_BILLED:
+        return "peppol-self-billing-3"
+    return partner.document.xml
+
+
+def _banks(carrier: Carrier, partner: Partner, currency: str, *, ours: bool) -> tuple[Bank, ...]:
+    """The seller's accounts in a currency; those that take any where it has none of its own."""
+    banks = carrier.bank if ours else (partner.bank,) if partner.bank else ()
+    payable = [bank for bank in banks if bank.iban or bank.account]
+    own = tuple(bank for bank in payable if bank.currency == currency)
+    return own or tuple(bank for bank in payable if bank.currency is None)
 
 
 def master_data_problems(
@@ -160,22 +187,22 @@ def master_data_problems(
         refuse("tax.vat_id", "", "reverse charge needs the partner's VAT id (BR-AE-02)")
     if tax.category != "O" and not carrier.vat_id:
         found.append(Problem("our VAT id is missing", file="carrier", field="vat_id"))
-    if not any(bank.iban or bank.account for bank in carrier.bank):
-        found.append(Problem("no bank account to pay to", file="carrier", field="bank"))
+    ours = kind is not Kind.SELF_BILLED
+    if not _banks(carrier, partner, currency, ours=ours):
+        payee = "carrier" if ours else who
+        found.append(Problem(f"no bank account to pay {currency} to", file=payee, field="bank"))
     if tax.category != "O" and tax.vat_id and not tax.vat_id[:2].isalpha():
         refuse("tax.vat_id", tax.vat_id, "a VAT id begins with its country (BR-CO-09)")
-    if settings.xml == "peppol-self-billing-3":
-        refuse("document.xml", settings.xml, "self-billing is for documents that a buyer issues")
     if settings.xml == "peppol-bis-3":
         if minor_units(currency) > 2:
             refuse("document.xml", settings.xml, f"Peppol cannot carry {currency}'s decimals")
         if not (settings.endpoint_scheme and settings.endpoint_id):
-            refuse("document.endpoint_id", "", "Peppol needs the buyer's endpoint (R010)")
+            refuse("document.endpoint_id", "", "Peppol needs the partner's (R010, R020)")
         if not (settings.buyer_reference or settings.purchase_order):
             refuse("document.buyer_reference", "", "Peppol needs it or a purchase order (R003)")
         if not (carrier.endpoint_scheme and carrier.endpoint_id):
             found.append(
-                Problem("Peppol needs the seller's (R020)", file="carrier", field="endpoint_id")
+                Problem("Peppol needs ours (R010, R020)", file="carrier", field="endpoint_id")
             )
     return found
 

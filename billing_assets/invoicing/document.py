@@ -222,6 +222,8 @@ class Provenance(Part):
 class Document(Part):
     """One document. Raises `ValidationError` at its making when any total does not agree.
 
+    `stream` names the stream that has this document alone, empty when several share it; a
+    `turned` one shows charges with their sign turned, because the leg's other side is paid.
     `number` is None in a draft. Amounts are in `currency` with its minor units; `due_date` and
     `terms_days` are always present because payment terms must be.
     """
@@ -229,6 +231,8 @@ class Document(Part):
     form: Literal["1"] = "1"
     kind: Kind
     leg: Leg
+    stream: str = ""
+    turned: bool = False
     number: str | None = None
     issue_date: date
     due_date: date
@@ -250,6 +254,12 @@ class Document(Part):
     notes: tuple[str, ...] = ()
     traffic: tuple[TrafficDay, ...] = ()
     provenance: Provenance
+
+    @property
+    def partner(self) -> str:
+        """The partner's id: buyer of what is ours, seller of what is theirs."""
+        ours = (self.leg is Leg.CUSTOMER) is not self.turned
+        return (self.buyer if ours else self.seller).id
 
     @property
     def is_draft(self) -> bool:

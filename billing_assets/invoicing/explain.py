@@ -166,7 +166,7 @@ def _legs(home: Installation, stored: Draft, content: Document, line: Line) -> p
     legs = home.lake.scan(RATED_LEG, stored.pins.get(RATED_LEG.name), part)
     price = None if line.price is None else int(line.price.scaleb(10))
     return legs.filter(
-        pl.col("partner") == _partner(content),
+        pl.col("partner") == content.partner,
         pl.col("agreement") == line.agreement,
         pl.col("leg") == content.leg.value,
         pl.col("service") == line.service,
@@ -177,10 +177,6 @@ def _legs(home: Installation, stored: Draft, content: Document, line: Line) -> p
         pl.col("rate_e10").eq_missing(pl.lit(price, pl.Int64)),
         pl.lit(line.kind == "usage"),
     )
-
-
-def _partner(content: Document) -> str:
-    return content.buyer.id if content.leg.value == "customer" else content.seller.id
 
 
 def _sources(home: Installation, stored: Draft, line: Line) -> str:

@@ -69,7 +69,7 @@ def keep_draft(
     return Draft(
         id=_id(document),
         kind=kind,
-        partner=document.buyer.id,
+        partner=document.partner,
         entity=carrier.entity,
         series=series.series,
         number_format=series.pattern,
@@ -164,8 +164,12 @@ def _redated(draft: Draft, document: Document) -> Draft:
 
 
 def _id(document: Document) -> str:
-    """A cycle has one document of a kind and currency: 'P14/2026-03/invoice-EUR'."""
-    return f"{document.provenance.cycle}/{document.kind}-{document.currency}"
+    """A cycle has one document of a kind, stream and currency: 'P14/2026-03/invoice-EUR'.
+
+    A turned one may stand beside another of the same kind: 'P11/2026-03/invoice-turned-GBP'.
+    """
+    words = [document.kind, document.stream, "turned" if document.turned else "", document.currency]
+    return f"{document.provenance.cycle}/{'-'.join(word for word in words if word)}"
 
 
 def _series(carrier: Carrier, kind: DocumentKind) -> Series:

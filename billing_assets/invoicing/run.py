@@ -25,6 +25,7 @@ from billing_assets.invoicing.finalise import file_name, finalise_cycle, keep_dr
 from billing_assets.invoicing.layout import template_hash
 from billing_assets.invoicing.pdf import engine_versions
 from billing_assets.invoicing.renderings import render
+from billing_assets.invoicing.streams import Stream, streams
 from billing_assets.lake.tables import CHARGE, RATE, RATED_LEG, SUSPENSE, USAGE_DAILY, XDR
 from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Cadence, Partner
@@ -203,7 +204,7 @@ def _suspense(home: Installation, cycle: Cycle) -> pl.DataFrame:
 def _draft(
     home: Installation, reference: Reference, charged: Charged, issue_date: date
 ) -> tuple[list[Draft], dict[str, bytes]]:
-    """The cycle's drafts, one a leg and currency; and files of what bears no number."""
+    """The cycle's drafts, one a stream; and files of what bears no number."""
     partner = reference.partner(charged.cycle.partner)
     pins = {
         **home.lake.pins([XDR, RATED_LEG, CHARGE, RATE]),
@@ -211,10 +212,12 @@ def _draft(
     }
     drafts: list[Draft] = []
     internal: dict[str, bytes] = {}
-    groups = billable(charged.charges).partition_by("leg", "currency", as_dict=True)
-    for (leg, currency), charges in sorted(groups.items()):
+    agreements = [a.terms for a in reference.agreements_of(partner.partner)]
+    for stream in streams(billable(charged.charges), partner, agreements):
         document = assemble(
-            charges,
+            stream.charges,
+            stream=stream.name,
+            turned=stream.turned,
             carrier=reference.carrier,
             partner=partner,
             period=charged.cycle.period,
@@ -225,8 +228,8 @@ def _draft(
                 template=template_hash(home.templates, partner.document.template),
                 engines=engine_versions(),
             ),
-            agreements=[a.terms for a in reference.agreements_of(partner.partner)],
-            traffic=charged.usage.filter((pl.col("leg") == leg) & (pl.col("currency") == currency)),
+            agreements=agreements,
+            traffic=_usage_of(stream, charged.usage),
         )
         if document.kind is Kind.COST_STATEMENT:
             rendered = render(document, home.templates)
@@ -234,6 +237,15 @@ def _draft(
         else:
             drafts.append(_keep(home, reference, charged, document, pins))
     return drafts, internal
+
+
+def _usage_of(stream: Stream, usage: pl.DataFrame) -> pl.DataFrame:
+    """The rows of `usage_daily` that a document's lines bill."""
+    return usage.filter(
+        pl.col("leg").cast(pl.String) == stream.leg.value,
+        pl.col("currency").cast(pl.String) == stream.currency,
+        pl.col("agreement").cast(pl.String).is_in(stream.charges["agreement"].unique().to_list()),
+    )
 
 
 def _keep(
@@ -249,6 +261,9 @@ def _keep(
         pl.col("partner") == charged.cycle.partner,
         pl.col("leg") == document.leg.value,
         pl.col("currency") == document.currency,
+        pl.col("agreement").is_in(
+            {line.agreement for line in document.lines if line.kind == "usage"}
+        ),
         pl.col("local_day").is_in(charged.usage["local_day"].unique().to_list()),
     )
     with TemporaryDirectory() as scratch:

@@ -18,7 +18,6 @@ from billing_assets.invoicing.assemble import billable
 from billing_assets.invoicing.document import Check, Document, Line, identities
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import CHARGE, RATED_LEG, Table
-from billing_assets.reference.models import Leg
 from billing_assets.registry import documents as registered
 from billing_assets.registry.blobs import BlobStore
 from billing_assets.registry.registry import Registry
@@ -127,9 +126,13 @@ def _charges_check(stored: registered.Document, document: Document, lake: Lake) 
         .filter(pl.col("leg") == document.leg.value, pl.col("currency") == document.currency)
         .collect()
     )
+    # other agreements and sections of the cycle may stand on documents of their own
+    billed = {(line.agreement, line.section) for line in document.lines}
+    sign = -1 if document.turned else 1
     kept = {
-        str(row["charge_id"]): (row["amount"], row["exact_amount"])
+        str(row["charge_id"]): (sign * row["amount"], sign * row["exact_amount"])
         for row in rows.iter_rows(named=True)
+        if (row["agreement"], row["section"]) in billed
     }
     shown = {line.charge_id: (line.amount, line.exact_amount) for line in document.lines}
     return _compared(f"charges at version {version}", shown, kept, "lines")
@@ -149,7 +152,7 @@ def _legs_check(
     start = document.period.first_day
     earlier = [
         cycle
-        for cycle in registry.cycles.list(partner=_partner(document))
+        for cycle in registry.cycles.list(partner=document.partner)
         if cycle.period.end <= start
     ]
     lines = [
@@ -174,11 +177,6 @@ def _legs_check(
     return _compared(f"rated legs at version {version}", shown, kept, what)
 
 
-def _partner(document: Document) -> str:
-    """The partner's id: buyer of what we are owed, seller of what we owe."""
-    return (document.buyer if document.leg is Leg.CUSTOMER else document.seller).id
-
-
 def _usage_key(line: Line) -> UsageKey:
     prior = line.section == "prior_period"
     words = (line.agreement, line.service, line.destination, line.band, line.origin)
@@ -188,13 +186,15 @@ def _usage_key(line: Line) -> UsageKey:
 def _legs_by_key(legs: pl.LazyFrame, document: Document) -> dict[UsageKey, tuple[int, Decimal]]:
     """Records and exact amount of the document's legs by what tells usage lines apart."""
     words = ("agreement", "service", "destination", "band", "origin")
+    sign = -1 if document.turned else 1
     groups = (
         legs.filter(
-            pl.col("partner") == _partner(document),
+            pl.col("partner") == document.partner,
             pl.col("leg") == document.leg.value,
             pl.col("currency") == document.currency,
             pl.col("day") <= document.period.last_day + timedelta(days=1),
             pl.col("pricing") != "not_chargeable",
+            pl.col("agreement").is_in({line.agreement for line in document.lines}),
         )
         .group_by(
             *(pl.col(word).fill_null("") for word in words),
@@ -205,7 +205,7 @@ def _legs_by_key(legs: pl.LazyFrame, document: Document) -> dict[UsageKey, tuple
         .collect(engine="streaming")
     )
     return {
-        (*key, None if rate is None else from_e10(rate), prior): (records, from_e10(amount))
+        (*key, None if rate is None else from_e10(rate), prior): (records, sign * from_e10(amount))
         for *key, rate, prior, records, amount in groups.iter_rows()
     }
 

@@ -148,9 +148,10 @@ class Address(Form):
 
 
 class Bank(Form):
-    """Where payments go."""
+    """Where payments go; an account without a `currency` takes any."""
 
     beneficiary: Name
+    currency: CurrencyCode | None = None
     iban: str = ""
     account: str = ""
     bic: str
@@ -202,10 +203,17 @@ class Account(Form):
 
 
 class DocumentSettings(Form):
-    """How a partner's documents look and travel."""
+    """How a partner's documents look and travel.
+
+    `separate_streams` have documents of their own (agreements name their stream; `recurring` is
+    that of fees); all other charges share one. With `self_billing` we issue the partner's invoice
+    to us in its name; with `xml: peppol-bis-3` that one follows Peppol's self-billing profile.
+    """
 
     language: str = "en"
-    xml: Literal["ubl", "peppol-bis-3", "peppol-self-billing-3", "ubl-schema-only"] = "ubl"
+    xml: Literal["ubl", "peppol-bis-3", "ubl-schema-only"] = "ubl"
+    separate_streams: tuple[Identifier, ...] = ()
+    self_billing: bool = False
     template: Identifier = "default"
     buyer_reference: str = ""
     purchase_order: str = ""
