@@ -1,8 +1,9 @@
 """The rating bench: realistic volume through the product's own path, against baselines.
 
 Hundreds of partners of very different size, decks of 5 to 60 thousand codes, both legs on a part
-of the records, bands, origins, rate changes inside the day and calls priced by parts. Each
-figure is measured in a process of its own, and timings never decide anything but this table.
+of the records, few destinations with most of the calls, bands, origins, rate changes inside the
+day and calls priced by parts. Each figure is measured in a process of its own, and timings never
+decide anything but this table.
 """
 
 import json
@@ -47,7 +48,8 @@ class Size:
 
 
 def build_reference(size: Size, seed: int = 7) -> Reference:
-    """Partners with a sell and a buy agreement each, and decks of many sizes."""
+    """Partners that we sell to, buy from (three in ten), or both (one in ten); decks of many
+    sizes."""
     rng = np.random.default_rng(seed)
     pool = _code_pool(rng)
     partners: dict[str, Partner] = {}
@@ -55,9 +57,9 @@ def build_reference(size: Size, seed: int = 7) -> Reference:
     for number in range(size.partners):
         name = f"B{number:03d}"
         partners[name] = _partner(name)
-        for leg in ("customer", "supplier"):
+        for leg in _legs_of(number):
             terms = Agreement.model_validate(_terms(name, leg, number))
-            codes = max(5_000, int(size.most_codes * rng.power(0.5)))
+            codes = max(5_000, int(size.most_codes * rng.power(0.35)))
             # every deck is A to Z: all countries, and its own choice of longer codes
             chosen = np.union1d(_COUNTRIES, rng.choice(pool, codes, replace=False))
             rows = _deck(terms, chosen, rng)
@@ -90,6 +92,12 @@ def build_reference(size: Size, seed: int = 7) -> Reference:
         sources={},
         fixings=pl.DataFrame(),
     )
+
+
+def _legs_of(number: int) -> list[str]:
+    """The sides on which a partner has an agreement."""
+    buys = number % 10 < 4
+    return ["customer"] * (number % 10 > 2) + ["supplier"] * buys
 
 
 _ADDRESS = {"street": "Rua Um 1", "city": "Lisboa", "country": "PT"}
@@ -159,19 +167,22 @@ def _code_pool(rng: np.random.Generator) -> np.ndarray:
 
 
 def _deck(terms: Agreement, codes: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
-    """One open price a code (two by band); a tenth of the codes changes at noon."""
+    """One open price a destination (two by band); a tenth of them changes at noon."""
     bands = ["peak", "off-peak"] if terms.bands else [""]
     frames = []
+    destination = codes // 100 % _DESTINATIONS
     for band in bands:
-        count = len(codes)
+        prices = rng.integers(1, 5000, _DESTINATIONS) * 1_000_000
+        changing = rng.random(_DESTINATIONS) < 0.1
         old = pl.DataFrame(
             {
                 "code": codes,
-                "destination": [f"Destination {c % 3000:04d}" for c in codes // 100],
-                "price_e10": rng.integers(1, 5000, count) * 1_000_000,
-                "changes": rng.random(count) < 0.1,
+                "destination": destination,
+                "price_e10": prices[destination],
+                "changes": changing[destination],
             },
         ).with_columns(
+            pl.format("Destination {}", "destination").alias("destination"),
             pl.lit(START).cast(UTC_TIME).alias("valid_from"),
             pl.when(pl.col("changes")).then(pl.lit(_NOON)).cast(UTC_TIME).alias("valid_to"),
         )
@@ -200,6 +211,7 @@ def _deck(terms: Agreement, codes: np.ndarray, rng: np.random.Generator) -> pl.D
     return rows.select(RATE.schema.names()).sort("code", "band", "valid_from")
 
 
+_DESTINATIONS = 3000
 _NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 
 
@@ -209,26 +221,30 @@ def hash_of(text: str) -> int:
 
 
 def write_usage(lake: Lake, reference: Reference, records: int, seed: int = 11) -> None:
-    """A day's records into `xdr`, by chunks: partners by a power law, four in ten in transit."""
+    """A day's records into `xdr`, by chunks: partners and codes by a power law, four in ten in
+    transit."""
     rng = np.random.default_rng(seed)
-    pool = _code_pool(np.random.default_rng(7))
-    names = np.array([f"sw/{name}" for name in reference.partners])
-    weight = 1 / np.arange(1, len(names) + 1) ** 0.9
-    weight /= weight.sum()
+    pool = rng.permutation(_code_pool(np.random.default_rng(7)))
+    popular = _power_law(len(pool))
+    sells, buys = (
+        np.array([f"sw/{name}" for n, name in enumerate(reference.partners) if leg in _legs_of(n)])
+        for leg in ("customer", "supplier")
+    )
+    customers, suppliers = _power_law(len(sells)), _power_law(len(buys))
     folder = Path(lake.uri) / "chunks"
     folder.mkdir(parents=True, exist_ok=True)
     begin = int(datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC).timestamp() * 1_000_000)
     for first in range(0, records, CHUNK):
         count = min(CHUNK, records - first)
-        heads = rng.choice(pool, count)
+        heads = rng.choice(pool, count, p=popular)
         length = np.floor(np.log10(heads)).astype(np.int64) + 1
         tail = np.maximum(0, 12 - length)
         b = heads * 10**tail + (rng.random(count) * 10.0**tail).astype(np.int64)
         answer = np.sort(rng.integers(0, 86_400_000, count)) * 1000 + begin
         duration = (rng.gamma(1.2, 90, count) * 1000).astype(np.int64)
         answered = rng.random(count) < 0.9
-        entry = rng.choice(len(names), count, p=weight)
-        way_out = rng.choice(len(names), count, p=weight)
+        entry = rng.choice(len(sells), count, p=customers)
+        way_out = rng.choice(len(buys), count, p=suppliers)
         transit = rng.random(count) < 0.4
         a_country = rng.choice([351912, 4917, 1212, 9989, 33612], count)
         frame = pl.DataFrame(
@@ -248,9 +264,9 @@ def write_usage(lake: Lake, reference: Reference, records: int, seed: int = 11) 
             "record_id",
             pl.lit("voice").alias("service"),
             pl.lit("sw").alias("switch"),
-            pl.lit(pl.Series(names)).gather(pl.col("entry")).alias("in_trunk"),
+            pl.lit(pl.Series(sells)).gather(pl.col("entry")).alias("in_trunk"),
             pl.when("transit")
-            .then(pl.lit(pl.Series(names)).gather(pl.col("way_out")))
+            .then(pl.lit(pl.Series(buys)).gather(pl.col("way_out")))
             .otherwise(pl.lit("sw/OWN"))
             .alias("out_trunk"),
             (pl.col("answer") - 4_000_000).clip(begin, None).cast(UTC_TIME).alias("setup_time"),
@@ -275,6 +291,12 @@ def write_usage(lake: Lake, reference: Reference, records: int, seed: int = 11) 
     lake.replace_slice(XDR, pl.scan_parquet(folder / "*.parquet"), {"day": DAY})
     for path in folder.glob("*.parquet"):
         path.unlink()
+
+
+def _power_law(count: int) -> np.ndarray:
+    """Shares of traffic: the first takes most, the n-th n to the power of 0.9 times less."""
+    weight = 1 / np.arange(1, count + 1) ** 0.9
+    return weight / weight.sum()
 
 
 def _length(column: str) -> pl.Expr:

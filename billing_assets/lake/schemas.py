@@ -3,6 +3,8 @@
 The one declaration is `Table.schema`; the columns of a lazy frame are known without running it.
 """
 
+from collections.abc import Sequence
+
 import polars as pl
 import polars.selectors as cs
 
@@ -10,8 +12,10 @@ from billing_assets.core.errors import BillingError
 from billing_assets.lake.tables import Table
 
 
-def conform(table: Table, frame: pl.LazyFrame) -> pl.LazyFrame:
+def conform(table: Table, frame: pl.LazyFrame, keep: Sequence[str] = ()) -> pl.LazyFrame:
     """The frame with its columns in contract order; Enum and Categorical may stand for String.
+
+    `keep` are columns beside the contract that stay.
 
     Raises `BillingError` naming every column that is missing, too much or of another type.
     """
@@ -21,14 +25,14 @@ def conform(table: Table, frame: pl.LazyFrame) -> pl.LazyFrame:
         for name, dtype in table.schema.items()
         if not _fits(schema.get(name), dtype)
     ]
-    wrong += [f"{name} is not a column" for name in schema if name not in table.schema]
+    wrong += [f"{name} is not a column" for name in schema if name not in [*table.schema, *keep]]
     if wrong:
         raise BillingError(
             f"rows do not fit table {table.name}: {'; '.join(wrong)}",
             hint="the table's contract is declared once, as its `Table`",
         )
     # readers take a Categorical of a file for a String; an Enum they refuse
-    return frame.select(table.schema.names()).with_columns(cs.enum().cast(pl.Categorical))
+    return frame.select(*table.schema.names(), *keep).with_columns(cs.enum().cast(pl.Categorical))
 
 
 def _fits(dtype: pl.DataType | None, wanted: pl.DataType) -> bool:

@@ -8,8 +8,9 @@ killed one leave behind is invisible and goes with the next vacuum.
 
 import random
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import and_
 
@@ -81,15 +82,28 @@ class Lake:
         `BillingError` when the frame has other columns or rows outside the slice; the table is
         then as it was.
         """
-        rows = conform(table, frame.lazy())
-        if isinstance(frame, pl.DataFrame):
-            rows = rows.sort(table.order or table.partition_by, nulls_last=True)
-        before = _files(self._created(table), table, part)
-        added = write_files(self._location(table), table, rows, part, self._options)
+        with self.replacing(table, part) as new:
+            new.write(frame)
+        return new.version
+
+    @contextmanager
+    def replacing(self, table: Table, part: Slice) -> Iterator["NewSlice"]:
+        """Replace a slice by all that is written inside the context, in one commit at its end.
+
+        Raises as `replace_slice` does. When anything is raised the table stays as it was.
+        """
+        partition_filters(table, part)  # refuses what is no slice before anything is written
+        before = _files(self._created(table), table, part) if self.exists(table) else frozenset()
+        new = NewSlice(table, part, self._location(table), self._options)
         try:
-            return self._commit(table, part, before, added)
+            yield new
+        except BaseException:
+            new.discard()
+            raise
+        try:
+            new.version = self._commit(table, part, before, new.added)
         except SliceConflict:
-            remove_files(self._location(table), (action.path for action in added), self._options)
+            new.discard()
             raise
 
     def exists(self, table: Table) -> bool:
@@ -240,6 +254,43 @@ class Lake:
             f"{table.name} was busy: {_ATTEMPTS} times another run wrote another slice first",
             hint="nothing was changed by this run; run it again",
         )
+
+
+@dataclass
+class NewSlice:
+    """The files that will take a slice's place, and the table's version once they have."""
+
+    table: Table
+    part: Slice
+    root: str
+    options: dict[str, str] | None
+    added: list[AddAction] = field(default_factory=list)
+    version: int = -1
+
+    def write(
+        self,
+        frame: pl.DataFrame | pl.LazyFrame,
+        *,
+        aside: str | None = None,
+        results: Sequence[pl.LazyFrame] = (),
+    ) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+        """Add rows to the slice: a `DataFrame` sorted, a `LazyFrame` streamed as it comes.
+
+        Returns the rows with a value in column `aside`, which are not added, and the `results`,
+        which share the pass.
+        """
+        rows = conform(self.table, frame.lazy(), keep=[aside] if aside else [])
+        if isinstance(frame, pl.DataFrame):
+            rows = rows.sort(self.table.order or self.table.partition_by, nulls_last=True)
+        written = write_files(
+            self.root, self.table, rows, self.part, self.options, aside=aside, results=results
+        )
+        self.added += written.added
+        return written.aside, written.results
+
+    def discard(self) -> None:
+        """Delete the files that no commit will add."""
+        remove_files(self.root, (action.path for action in self.added), self.options)
 
 
 def _files(delta: DeltaTable, table: Table, part: Slice | None) -> frozenset[str]:

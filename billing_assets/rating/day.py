@@ -1,6 +1,6 @@
 """Rating a UTC day of the lake: both legs of every record, suspense, and the day's balance."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -11,9 +11,9 @@ from billing_assets.core.errors import BillingError
 from billing_assets.core.money import decimal_of_e10
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATED_LEG, SUSPENSE, USAGE_DAILY, XDR
-from billing_assets.rating.kernel import Kernel
+from billing_assets.rating.kernel import BY_PARTS, Kernel
 from billing_assets.rating.plan import RatingPlan
-from billing_assets.rating.split import priced_legs
+from billing_assets.rating.split import split_legs
 from billing_assets.reference.models import Leg
 
 
@@ -33,19 +33,34 @@ class DayRated:
 def rate_day(lake: Lake, plan: RatingPlan, *, rerate_request: int | None = None) -> DayRated:
     """Price a day's records into `rated_leg`, what cannot be priced into `suspense`.
 
-    Both tables' slices of the day are replaced. Raises `BillingError` when the balance is not
-    zero: every leg of every record is rated or suspended, none twice.
+    The day's slices of both tables and of `usage_daily` are replaced, after one pass over the
+    records. Raises `BillingError` when the balance is not zero: every leg of every record is
+    rated or suspended, none twice.
     """
     records = lake.scan(XDR, part={"day": plan.day})
-    legs = _all_legs(plan, records, rerate_request)
-    lake.replace_slice(
-        RATED_LEG,
-        legs.filter(pl.col("reason").is_null()).drop("reason"),
-        {"day": plan.day},
-    )
-    usage = roll_up(lake, plan.day)
-    suspended = _suspense(legs, usage)
+    kernels = [Kernel(plan, leg, rerate_request) for leg in Leg]
+    with lake.replacing(RATED_LEG, {"day": plan.day}) as rated:
+        legs = pl.concat([kernel.legs(records) for kernel in kernels])
+        aside, sums = rated.write(legs, aside="reason", results=[usage_sums(legs)])
+        unpriced = aside.filter(pl.col("reason") != BY_PARTS)
+        crossing = aside.filter(pl.col("reason") == BY_PARTS)
+        if not crossing.is_empty():
+            again = records.filter(pl.col("record_id").is_in(crossing["record_id"].implode()))
+            parts = pl.concat([split_legs(k, again) for k in kernels if k.splits]).lazy()
+            failed, more = rated.write(parts, aside="reason", results=[usage_sums(parts)])
+            unpriced, sums = pl.concat([unpriced, failed]), sums + more
+        usage = as_usage(sums)
+        suspended = _suspense(unpriced, usage)
+        outcome = _balanced(plan, records, usage, suspended)
+    lake.replace_slice(USAGE_DAILY, usage, {"day": plan.day})
     lake.replace_slice(SUSPENSE, suspended, {"day": plan.day, "stage": "rating"})
+    return outcome
+
+
+def _balanced(
+    plan: RatingPlan, records: pl.LazyFrame, usage: pl.DataFrame, suspended: pl.DataFrame
+) -> DayRated:
+    """What became of a day's legs; raises `BillingError` unless it is all of them."""
     expected = _expected_legs(plan, records)
     outcome = DayRated(
         day=plan.day,
@@ -62,14 +77,9 @@ def rate_day(lake: Lake, plan: RatingPlan, *, rerate_request: int | None = None)
         raise BillingError(
             f"balance of {plan.day} is not zero: {outcome.legs} legs, {outcome.rated} rated, "
             f"{outcome.suspended} in suspense",
-            hint="nothing downstream may use this day; please report this as a defect",
+            hint="the day stays as it was; please report this as a defect",
         )
     return outcome
-
-
-def _all_legs(plan: RatingPlan, records: pl.LazyFrame, rerate_request: int | None) -> pl.LazyFrame:
-    """Customer and supplier legs of some records."""
-    return pl.concat([priced_legs(Kernel(plan, leg, rerate_request), records) for leg in Leg])
 
 
 def _expected_legs(plan: RatingPlan, records: pl.LazyFrame) -> dict[str, int]:
@@ -86,23 +96,19 @@ def _expected_legs(plan: RatingPlan, records: pl.LazyFrame) -> dict[str, int]:
 _TRUNKS = ("in_trunk", "out_trunk")
 
 
-def _suspense(legs: pl.LazyFrame, usage: pl.DataFrame) -> pl.DataFrame:
+def _suspense(unpriced: pl.DataFrame, usage: pl.DataFrame) -> pl.DataFrame:
     """Legs without a price, with the money at risk by the partner's average of the day."""
-    waiting = (
-        legs.filter(pl.col("reason").is_not_null())
-        .select(
-            "day",
-            pl.lit("rating").alias("stage"),
-            "record_id",
-            pl.col("leg").cast(pl.String),
-            "reason",
-            pl.col("service").cast(pl.String).alias("service"),
-            pl.col("partner").cast(pl.String).replace("", None),
-            "duration_ms",
-            "quantity",
-            pl.col("currency").cast(pl.String).replace("", None),
-        )
-        .collect(engine="streaming")
+    waiting = unpriced.select(
+        "day",
+        pl.lit("rating").alias("stage"),
+        "record_id",
+        pl.col("leg").cast(pl.String),
+        "reason",
+        pl.col("service").cast(pl.String).alias("service"),
+        pl.col("partner").cast(pl.String).replace("", None),
+        "duration_ms",
+        "quantity",
+        pl.col("currency").cast(pl.String).replace("", None),
     )
     averages = (
         usage.filter(pl.col("quantity") > 0)
@@ -140,11 +146,7 @@ _DETAILS = {
 
 _KEYS = (
     "day",
-    "bucket",
     "local_day",
-    "leg",
-    "service",
-    "partner",
     "account",
     "agreement",
     "destination",
@@ -152,8 +154,11 @@ _KEYS = (
     "band",
     "origin",
     "pricing",
-    "currency",
 )
+_OF_AGREEMENT = ("bucket", "leg", "service", "partner", "currency")
+"""What an agreement's version determines."""
+
+_MEASURES = ("records", "answered", "duration_ms", "quantity", "billed_units", "fees", "amount")
 
 
 def roll_up(lake: Lake, day: date) -> pl.DataFrame:
@@ -166,26 +171,49 @@ def roll_up(lake: Lake, day: date) -> pl.DataFrame:
 def daily_usage(legs: pl.LazyFrame, records: pl.Expr | None = None) -> pl.DataFrame:
     """Rows of `usage_daily` from priced legs in the columns of `rated_leg`.
 
-    Sums are exact: amounts are added as 128-bit integers of 10^-10. `records` tells how many
-    equal records a leg stands for (by default one).
+    `records` tells how many equal records a leg stands for (by default one).
+    """
+    priced = legs.with_columns(pl.lit(None, pl.String).alias("reason"))
+    return as_usage([usage_sums(priced, records).collect(engine="streaming")])
+
+
+def usage_sums(legs: pl.LazyFrame, records: pl.Expr | None = None) -> pl.LazyFrame:
+    """Sums of legs (columns of `rated_leg`, and `reason`) by the keys of `usage_daily` and
+    reason.
+
+    Amounts are added as 128-bit integers of 10^-10: sums are exact. Unpriced legs are summed
+    too, since a filter here would have the legs computed a second time beside their writing.
     """
 
     def total(column: pl.Expr) -> pl.Expr:
         return (column if records is None else column * records).sum()
 
+    return legs.group_by(*_KEYS, "reason").agg(
+        *(pl.col(name).first() for name in _OF_AGREEMENT),
+        (pl.len().cast(pl.Int64) if records is None else records.sum()).alias("records"),
+        total(pl.col("answered").cast(pl.Int64)).alias("answered"),
+        total(pl.col("duration_ms")),
+        total(pl.col("quantity")),
+        total(pl.col("billed_units")),
+        total(pl.col("fees_e10").cast(pl.Int128)).alias("fees"),
+        total(pl.col("amount_e10").cast(pl.Int128)).alias("amount"),
+    )
+
+
+def as_usage(sums: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Rows of `usage_daily` from one or more `usage_sums`; what has no price is left out."""
+    order = [name for name in USAGE_DAILY.schema if name not in _MEASURES]
     return (
-        legs.group_by(_KEYS)
-        .agg(
-            (pl.len().cast(pl.Int64) if records is None else records.sum()).alias("records"),
-            total(pl.col("answered").cast(pl.Int64)).alias("answered"),
-            total(pl.col("duration_ms")),
-            total(pl.col("quantity")),
-            total(pl.col("billed_units")),
-            decimal_of_e10(total(pl.col("fees_e10").cast(pl.Int128))).alias("fees"),
-            decimal_of_e10(total(pl.col("amount_e10").cast(pl.Int128))).alias("amount"),
+        pl.concat(sums)
+        .filter(pl.col("reason").is_null())
+        .group_by(_KEYS)
+        .agg(pl.col(_OF_AGREEMENT).first(), pl.col(_MEASURES).sum())
+        .with_columns(
+            decimal_of_e10(pl.col("fees")),
+            decimal_of_e10(pl.col("amount")),
+            pl.col("destination").fill_null(""),
         )
-        .with_columns(pl.col("destination").fill_null(""))
         .select(USAGE_DAILY.schema.names())
-        .sort(_KEYS)
-        .collect(engine="streaming")
+        .cast(dict(USAGE_DAILY.schema))
+        .sort(order)
     )

@@ -40,6 +40,9 @@ REASONS = (
 )
 """Why a leg cannot be priced, in the order in which it is found out."""
 
+BY_PARTS = "BY_PARTS"
+"""In the place of a reason: the leg has more than one price."""
+
 PRICINGS = ("priced", "split", "not_chargeable", "bill_and_keep")
 
 MAX_DIGITS = 15
@@ -86,19 +89,16 @@ class Kernel:
     def _trunk_type(self) -> pl.Enum:
         return pl.Enum(self.plan.trunks)
 
-    def legs(self, records: pl.LazyFrame, *, whole: bool = True) -> pl.LazyFrame:
+    def legs(self, records: pl.LazyFrame) -> pl.LazyFrame:
         """Price records (columns of `xdr`) at one price each.
 
-        Without `whole`, legs that cross a price change of a splitting agreement are left out:
-        `split.split_legs` prices those.
+        Legs that cross a price change of a splitting agreement have the reason `BY_PARTS`:
+        `split` prices those.
         """
-        priced = self._priced(self._resolved(records))
-        if not whole:
-            priced = priced.filter(~pl.col("_split"))
-        return self._labelled(priced)
+        return self._labelled(self._priced(self._resolved(records)))
 
     def crossing(self, records: pl.LazyFrame) -> pl.LazyFrame:
-        """The legs that `legs(whole=False)` leaves out, with the kernel's own columns."""
+        """The legs that are priced by parts, with the kernel's own columns."""
         trunk = "in_trunk" if self.leg is Leg.CUSTOMER else "out_trunk"
         records = records.filter(pl.col(trunk).is_in(self.side.split_trunks))
         return self._priced(self._resolved(records)).filter("_split")
@@ -411,7 +411,10 @@ class Kernel:
 
     def _labelled(self, frame: pl.LazyFrame) -> pl.LazyFrame:
         """Turn plan numbers into the words of `rated_leg`; suspended legs keep a `reason`."""
-        return frame.select(*self.label_columns(), pl.col("_reason").alias("reason"))
+        reason = pl.col("_reason")
+        if self.splits:
+            reason = pl.when("_split").then(pl.lit(BY_PARTS)).otherwise(reason)
+        return frame.select(*self.label_columns(), reason.alias("reason"))
 
     def label_columns(self, single: pl.Expr | None = None) -> list[pl.Expr]:
         """The columns of `rated_leg` from the kernel's own.

@@ -7,7 +7,7 @@ Only the few legs that cross come here; the loop is over changes inside a call, 
 import numpy as np
 import polars as pl
 
-from billing_assets.rating.kernel import MAX_E10, Kernel, TermColumns, amount_of
+from billing_assets.rating.kernel import BY_PARTS, MAX_E10, Kernel, TermColumns, amount_of
 from billing_assets.rating.plan import BILL_AND_KEEP, OPEN, SERVICES
 
 _MICRO = 1_000_000
@@ -15,9 +15,10 @@ _MICRO = 1_000_000
 
 def priced_legs(kernel: Kernel, records: pl.LazyFrame) -> pl.LazyFrame:
     """Every leg of the kernel's side, those priced by parts included."""
+    legs = kernel.legs(records)
     if not kernel.splits:
-        return kernel.legs(records)
-    whole = kernel.legs(records, whole=False)
+        return legs
+    whole = legs.filter(pl.col("reason").ne_missing(BY_PARTS))
     return pl.concat([whole, split_legs(kernel, records).lazy()])
 
 
