@@ -280,10 +280,18 @@ class NewSlice:
         which share the pass.
         """
         rows = conform(self.table, frame.lazy(), keep=[aside] if aside else [])
-        if isinstance(frame, pl.DataFrame):
+        ordered = isinstance(frame, pl.DataFrame)
+        if ordered:
             rows = rows.sort(self.table.order or self.table.partition_by, nulls_last=True)
         written = write_files(
-            self.root, self.table, rows, self.part, self.options, aside=aside, results=results
+            self.root,
+            self.table,
+            rows,
+            self.part,
+            self.options,
+            aside=aside,
+            results=results,
+            statistics=ordered,
         )
         self.added += written.added
         return written.aside, written.results

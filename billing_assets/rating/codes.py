@@ -1,7 +1,7 @@
 """Longest match as direct lookup: every number has one code id among all codes of a plan.
 
-The first level is indexed by a number's first seven digits (shorter numbers stand behind, by
-their own value), each further level by two more digits. A cell holds a code id, or points to a
+The first level is indexed by a number's first digits (seven where codes are many; shorter numbers
+stand behind, by their own value), each further level by two more digits. A cell holds a code id, or points to a
 block of the next level where longer codes begin. No search, no join, no string.
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 HEAD = 7
+"""Digits of the first level where most codes are longer than a country's."""
 STEP = 2
 BLOCK = 111
 """Cells of a block: 100 for two further digits, 10 for one, 1 for a number that ends before."""
@@ -26,10 +27,11 @@ class CodeIndex:
     """Codes of a plan by id, and the tables that find the longest one of a number.
 
     `codes[id]` is the code's digits as int64 (id 0: no code); `parents[id]` the id of the next
-    shorter code that is its prefix; `levels[0]` has 11 million int32 cells, the others blocks.
+    shorter code that is its prefix; `levels[0]` has 1.1 * 10^head int32 cells, the others blocks.
     A negative cell -(b+1) points to block b of the next level.
     """
 
+    head: int
     codes: np.ndarray
     parents: np.ndarray
     lengths: np.ndarray
@@ -60,11 +62,12 @@ class CodeIndex:
             """The first `count` digits of a number of at least that length."""
             return digits // power.gather((size.cast(pl.Int32) - count).clip(0, 15))
 
-        head = pl.when(size >= HEAD).then(leading(HEAD)).otherwise(digits + 10**HEAD)
-        frame = frame.with_columns(_gather(self.levels[0], head).alias(name))
+        head = self.head
+        head_of = pl.when(size >= head).then(leading(head)).otherwise(digits + 10**head)
+        frame = frame.with_columns(_gather(self.levels[0], head_of).alias(name))
         cell = pl.col(name)
         for depth, table in enumerate(self.levels[1:]):
-            known = HEAD + STEP * depth
+            known = head + STEP * depth
             place = (
                 pl.when(size >= known + 2)
                 .then(leading(known + 2) % 100)
@@ -72,8 +75,10 @@ class CodeIndex:
                 .then(100 + digits % 10)
                 .otherwise(110)
             )
-            below = pl.when(cell < 0).then((-cell - 1).cast(pl.Int64) * BLOCK + place)
-            frame = frame.with_columns(pl.coalesce(_gather(table, below), cell).alias(name))
+            points = cell < 0
+            below = pl.when(points).then((-cell - 1).cast(pl.Int64) * BLOCK + place).otherwise(0)
+            found = pl.when(points).then(_gather(table, below)).otherwise(cell)
+            frame = frame.with_columns(found.alias(name))
         return frame
 
 
@@ -81,15 +86,18 @@ def _gather(table: np.ndarray, index: pl.Expr) -> pl.Expr:
     return pl.lit(pl.Series(table)).gather(index)
 
 
-def build_code_index(codes: Iterable[np.ndarray]) -> CodeIndex:
-    """Index the union of some arrays of codes (int64 digits, 1 to 15 of them, no leading zero)."""
+def build_code_index(codes: Iterable[np.ndarray], head: int = HEAD) -> CodeIndex:
+    """Index the union of some arrays of codes (int64 digits, 1 to 15 of them, no leading zero).
+
+    `head` are the digits of the first level: fewer keep a table of few short codes in a cache.
+    """
     arrays = [np.asarray(part, np.int64) for part in codes]
     union = np.unique(np.concatenate([np.empty(0, np.int64), *arrays]))
     lengths = np.searchsorted(_POWERS, union, side="right").astype(np.int8)
     order = np.argsort(lengths, kind="stable")
     ids = np.concatenate([[0], union[order]]).astype(np.int64)
     sizes = np.concatenate([[0], lengths[order]]).astype(np.int8)
-    return CodeIndex(ids, _parents(ids, sizes), sizes, _levels(ids, sizes))
+    return CodeIndex(head, ids, _parents(ids, sizes), sizes, _levels(ids, sizes, head))
 
 
 def _parents(codes: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -113,29 +121,31 @@ def _paint(cells: np.ndarray, starts: np.ndarray, width: int, ids: np.ndarray) -
     cells[(starts[:, None] + np.arange(width)).ravel()] = np.repeat(ids, width)
 
 
-def _levels(codes: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, ...]:
-    first = np.zeros(10**HEAD + 10 ** (HEAD - 1), np.int32)
-    for length in range(1, HEAD + 1):
+def _levels(codes: np.ndarray, lengths: np.ndarray, head: int) -> tuple[np.ndarray, ...]:
+    first = np.zeros(10**head + 10 ** (head - 1), np.int32)
+    for length in range(1, head + 1):
         ids = np.flatnonzero(lengths == length).astype(np.int32)
-        _paint(first, codes[ids] * _POWERS[HEAD - length], int(_POWERS[HEAD - length]), ids)
-        for short in range(length, HEAD):
+        _paint(first, codes[ids] * _POWERS[head - length], int(_POWERS[head - length]), ids)
+        for short in range(length, head):
             width = int(_POWERS[short - length])
-            _paint(first, 10**HEAD + codes[ids] * width, width, ids)
+            _paint(first, 10**head + codes[ids] * width, width, ids)
     tables = [first]
-    while (lengths > HEAD + STEP * (len(tables) - 1)).any():
-        tables.append(_next_level(tables, codes, lengths))
+    while (lengths > head + STEP * (len(tables) - 1)).any():
+        tables.append(_next_level(tables, codes, lengths, head))
     return tuple(tables)
 
 
-def _next_level(tables: list[np.ndarray], codes: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def _next_level(
+    tables: list[np.ndarray], codes: np.ndarray, lengths: np.ndarray, head: int
+) -> np.ndarray:
     """The blocks of the next two digits; points the cells of the level above at them."""
-    base = HEAD + STEP * (len(tables) - 1)
+    base = head + STEP * (len(tables) - 1)
     longer = np.flatnonzero(lengths > base)
     heads = codes[longer] // _POWERS[lengths[longer] - base]
     unique_heads, block_of = np.unique(heads, return_inverse=True)
-    cells = unique_heads // _POWERS[base - HEAD]
+    cells = unique_heads // _POWERS[base - head]
     for depth, table in enumerate(tables[:-1]):
-        below = HEAD + STEP * (depth + 1)
+        below = head + STEP * (depth + 1)
         cells = (-table[cells].astype(np.int64) - 1) * BLOCK
         cells += unique_heads // _POWERS[base - below] % 100
     above = tables[-1]

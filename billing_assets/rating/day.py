@@ -206,8 +206,8 @@ def as_usage(sums: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return (
         pl.concat(sums)
         .filter(pl.col("reason").is_null())
-        .group_by(_KEYS)
-        .agg(pl.col(_OF_AGREEMENT).first(), pl.col(_MEASURES).sum())
+        .group_by(*_KEYS, *_OF_AGREEMENT)
+        .agg(pl.col(_MEASURES).sum())
         .with_columns(
             decimal_of_e10(pl.col("fees")),
             decimal_of_e10(pl.col("amount")),

@@ -23,6 +23,7 @@ from billing_assets.rating.plan import (
     NO_AGREEMENT,
     NO_ROW,
     OPEN,
+    OUTSIDE,
     SERVICES,
     STAMPS,
     LegPlan,
@@ -111,23 +112,20 @@ class Kernel:
         trunk = pl.col("in_trunk" if self.leg is Leg.CUSTOMER else "out_trunk")
         index = trunk.cast(self._trunk_type, strict=False).to_physical().cast(pl.Int64)
         frame = records.filter(trunk.is_not_null()).with_columns(
-            index.alias("_trunk"),
+            index.fill_null(len(plan.trunks)).alias("_trunk"),
             pl.col("service").cast(pl.Enum(SERVICES)).to_physical().cast(pl.Int64).alias("_svc"),
         )
         if plan.own.any():
-            frame = frame.filter(~_gather(plan.own, pl.col("_trunk")).fill_null(False))
+            frame = frame.filter(~_gather([*plan.own, False], pl.col("_trunk")))
         frame = frame.with_columns(self._event_time().alias("_at"))
         frame = frame.with_columns(self._cell(pl.col("_at")).alias("_cell"))
-        frame = frame.with_columns(_gather(side.rows, pl.col("_cell")).alias("_row"))
+        frame = frame.with_columns(_gather(side.rows.ravel(), pl.col("_cell")).alias("_row"))
         frame = self._with_code(frame)
         frame = self._with_class(frame)
-        row = pl.col("_row")
-        place = self._of_row("deck") * plan.decks.shape[1] + pl.col("_code")
-        node = _gather(plan.decks.ravel(), pl.when(row > NO_AGREEMENT).then(place))
+        place = self._of_row("deck") * plan.decks.shape[1] + pl.col("_code").fill_null(0)
+        node = _gather(plan.decks.ravel(), place)
         start = self._of_row("rate_set") + pl.col("_class") * self._of_row("stride")
-        return frame.with_columns(
-            _gather(plan.rate_sets, start + node.cast(pl.Int64)).alias("_rate")
-        )
+        return frame.with_columns(_gather(plan.rate_sets, start + node).alias("_rate"))
 
     def _of_row(self, name: str) -> pl.Expr:
         """A whole-number field of each leg's plan row."""
@@ -135,12 +133,15 @@ class Kernel:
         return _gather(values, pl.col("_row"))
 
     def _cell(self, at: pl.Expr) -> pl.Expr:
-        """Place of a record in the leg's table of rows at an instant; null outside the plan."""
+        """Place of a record in the leg's table of rows at an instant."""
         plan = self.plan
+        segments, trunks, services = self.side.rows.shape
+        outside = np.int32(segments - 1)
+        known = np.concatenate([plan.segments, [outside]]).astype(np.int32)
         second = _second(plan, at)
         inside = (second >= 0) & (second < plan.seconds)
-        segment = _gather(plan.segments, pl.when(inside).then(second)).cast(pl.Int64)
-        return (segment * len(plan.trunks) + pl.col("_trunk")) * len(SERVICES) + pl.col("_svc")
+        segment = _gather(known, pl.when(inside).then(second).otherwise(plan.seconds))
+        return (segment.cast(pl.Int64) * trunks + pl.col("_trunk")) * services + pl.col("_svc")
 
     def _event_time(self) -> pl.Expr:
         """The stamp that the agreement rates by, in microseconds since 1970."""
@@ -150,11 +151,12 @@ class Kernel:
             return answer
         setup = pl.col("setup_time").dt.epoch("us")
         end = pl.when("answered").then(pl.col("end_time").dt.epoch("us")).otherwise(answer)
-        stamp = _gather(self.side.stamps, pl.col("_trunk") * len(SERVICES) + pl.col("_svc"))
+        stamp = _gather(self.side.stamps.ravel(), pl.col("_trunk") * len(SERVICES) + pl.col("_svc"))
         if MIXED in used:
             own = np.array([row.stamp for row in self.plan.rows], np.int8)
-            held = [_gather(self.side.rows, self._cell(at)) for at in (setup, answer, end)]
-            said = [pl.when(row > NO_AGREEMENT).then(_gather(own, row)) for row in held]
+            rows = self.side.rows.ravel()
+            held = [_gather(rows, self._cell(at)) for at in (setup, answer, end)]
+            said = [pl.when(row > OUTSIDE).then(_gather(own, row)) for row in held]
             first = pl.coalesce(*said, pl.lit(STAMPS.index("answer"), pl.Int8))
             stamp = pl.when(stamp == MIXED).then(first).otherwise(stamp)
         return (
@@ -166,20 +168,26 @@ class Kernel:
         )
 
     def _with_code(self, frame: pl.LazyFrame) -> pl.LazyFrame:
-        """Add `_code`: the code id of the number that the agreement matches; null without one."""
+        """Add `_code`: the code id of the number that the agreement matches; null without one.
+
+        That number and its length are `_number` and `_digits`.
+        """
         plan = self.plan
-        used = {row.match for row in plan.rows[2:]}
+        used = {row.match for row in plan.rows[OUTSIDE + 1 :]}
         if used <= {"dialled"}:
-            return plan.codes.with_ids(frame, "b_number", "b_length", "_code")
-        match = _gather(
-            pl.Series([_MATCHES.index(row.match) for row in plan.rows], dtype=pl.Int8),
-            pl.col("_row"),
-        )
-        number = pl.when(match == 0).then("b_number")
-        for name in sorted(used - {"dialled"}):
-            number = number.when(match == _MATCHES.index(name)).then(_numeric(name, plan))
-        frame = frame.with_columns(number.alias("_number"))
-        frame = frame.with_columns(_digits(pl.col("_number")).alias("_digits"))
+            frame = frame.with_columns(
+                pl.col("b_number").alias("_number"), pl.col("b_length").alias("_digits")
+            )
+        else:
+            match = _gather(
+                pl.Series([_MATCHES.index(row.match) for row in plan.rows], dtype=pl.Int8),
+                pl.col("_row"),
+            )
+            number = pl.when(match == 0).then("b_number")
+            for name in sorted(used - {"dialled"}):
+                number = number.when(match == _MATCHES.index(name)).then(_numeric(name, plan))
+            frame = frame.with_columns(number.alias("_number"))
+            frame = frame.with_columns(_digits(pl.col("_number")).alias("_digits"))
         return plan.codes.with_ids(frame, "_number", "_digits", "_code")
 
     def _with_class(self, frame: pl.LazyFrame) -> pl.LazyFrame:
@@ -188,7 +196,9 @@ class Kernel:
         schemes = np.array([row.scheme for row in plan.rows], np.int64)
         if (schemes == -1).all():
             return frame.with_columns(pl.lit(0, pl.Int64).alias("_class"))
-        frame = plan.codes.with_ids(frame, "a_number", "a_length", "_caller")
+        frame = plan.callers.with_ids(frame, "a_number", "a_length", "_caller")
+        if (schemes <= -2).any():
+            frame = plan.callers.with_ids(frame, "_number", "_digits", "_callee")
         return frame.with_columns(self._class(schemes).alias("_class"))
 
     def _class(self, schemes: np.ndarray) -> pl.Expr:
@@ -197,18 +207,17 @@ class Kernel:
         width = plan.origins.shape[1]
         caller = pl.col("_caller").fill_null(0)
         kind = pl.col("a_kind").cast(pl.Enum(A_KINDS)).to_physical().cast(pl.Int64)
-        by_kind = _gather(
-            plan.kinds.ravel(), pl.when(scheme >= 0).then(scheme * len(A_KINDS) + kind)
-        )
-        by_code = _gather(plan.origins.ravel(), pl.when(scheme >= 0).then(scheme * width + caller))
+        origin = scheme.clip(0)
+        by_kind = _gather(plan.kinds.ravel(), origin * len(A_KINDS) + kind)
+        by_code = _gather(plan.origins.ravel(), origin * width + caller)
         result = pl.when(scheme >= 0).then(
             pl.when(by_kind >= 0).then(by_kind).otherwise(by_code).cast(pl.Int64)
         )
         if (schemes <= -2).any():
-            place = pl.when(scheme <= -2).then((-2 - scheme) * width)
+            place = (-2 - scheme).clip(0) * width
             states = plan.states.ravel()
             ours = _gather(states, place + caller)
-            theirs = _gather(states, place + pl.col("_code").fill_null(0))
+            theirs = _gather(states, place + pl.col("_callee").fill_null(0))
             unknown = (ours == 0) | (theirs == 0)
             jurisdiction = (
                 pl.when(unknown).then(0).when(ours == theirs).then(1).otherwise(2)
@@ -272,8 +281,8 @@ class Kernel:
 
     def _services(self) -> set[int]:
         """Services that any trunk of this leg has an agreement for; voice stands for none."""
-        cells = np.flatnonzero(self.side.rows > NO_AGREEMENT)
-        return {int(service) for service in np.unique(cells % len(SERVICES))} or {_VOICE}
+        used = np.flatnonzero((self.side.rows > OUTSIDE).any(axis=(0, 1)))
+        return {int(service) for service in used} or {_VOICE}
 
     def _seconds(self, terms: "TermColumns") -> pl.Expr:
         """Whole seconds of a call by the agreement's stamps, rounding, grace and minimum."""
@@ -334,11 +343,11 @@ class Kernel:
     def _reason(self) -> pl.Expr:
         """Why a leg cannot be priced; an uncharged one needs no rate, only its agreement."""
         row, status = pl.col("_row"), pl.col("_status")
-        charged = pl.col("_charged").fill_null(True)
+        charged = pl.col("_charged")
         return (
-            pl.when(pl.col("_trunk").is_null() | (row == NO_ROW))
+            pl.when(row == NO_ROW)
             .then(pl.lit("UNKNOWN_TRUNK"))
-            .when(row.is_null())
+            .when(row == OUTSIDE)
             .then(pl.lit("OUT_OF_RANGE"))
             .when(row == NO_AGREEMENT)
             .then(pl.lit("NO_AGREEMENT"))
@@ -399,7 +408,7 @@ class Kernel:
             return pl.lit(False)
         plan = self.plan
         number = _gather(np.array([row.split for row in plan.rows], np.int64), pl.col("_row"))
-        segment = pl.col("_cell") // (len(plan.trunks) * len(SERVICES))
+        segment = pl.col("_cell") // (self.side.rows.shape[1] * len(SERVICES))
         width = plan.split_until.shape[1]
         until = _gather(
             plan.split_until.ravel(), pl.when(number >= 0).then(number * width + segment)
@@ -423,8 +432,12 @@ class Kernel:
         """
         plan = self.plan
         row, rate = pl.col("_row"), pl.col("_rate")
-        opened = pl.col("_status").is_in([OPEN, BILL_AND_KEEP])
-        matched = pl.when((rate > 0) & opened).then(rate)
+        # blocked codes and none at all have no rate to show
+        shown = plan.rates["kind"].is_in([OPEN, BILL_AND_KEEP])
+        rates = plan.rates.select(
+            pl.when(shown).then(name).alias(name) for name in ("rate_id", "code", "destination")
+        )
+        opened = (pl.col("_status") == OPEN) | (pl.col("_status") == BILL_AND_KEEP)
         bases = np.array([r.class_base for r in plan.rows], np.int64)
         offsets = np.array([r.offset * _MICRO for r in plan.rows], np.int64)
         local = (pl.col("_at") + _gather(offsets, row)) // (86400 * _MICRO)
@@ -445,10 +458,10 @@ class Kernel:
             "partner": pl.lit(_words([r.partner for r in plan.rows])).gather(row),
             "account": pl.lit(_words([r.account for r in plan.rows])).gather(row),
             "agreement": pl.lit(_words([r.agreement for r in plan.rows])).gather(row),
-            "rate_id": _gather(plan.rates["rate_id"], matched),
-            "code": _gather(plan.rates["code"], matched),
+            "rate_id": _gather(rates["rate_id"], rate),
+            "code": _gather(rates["code"], rate),
             "destination": pl.lit(_words(plan.destinations)).gather(
-                _gather(plan.rates["destination"], matched)
+                _gather(rates["destination"], rate)
             ),
             "band": pl.lit(_words([r.band for r in plan.rows])).gather(row),
             "origin": pl.lit(_words(plan.class_names)).gather(
@@ -460,9 +473,7 @@ class Kernel:
             "duration_ms": pl.col("duration_ms"),
             "quantity": pl.col("_quantity"),
             "billed_units": pl.col("_units"),
-            "rate_e10": pl.when(
-                matched.is_not_null() & (pl.lit(True) if single is None else single)
-            ).then("_price"),
+            "rate_e10": pl.when(opened if single is None else opened & single).then("_price"),
             "fees_e10": pl.col("_fees") * TermColumns(plan).value("sign"),
             "amount_e10": pl.col("_amount"),
             "currency": pl.lit(_words([r.currency for r in plan.rows])).gather(row),
@@ -512,7 +523,7 @@ class TermColumns:
 
     def __init__(self, plan: RatingPlan) -> None:
         self.terms = plan.terms
-        used = {row.terms for row in plan.rows[2:]} | set(plan.rates["terms"][1:].unique())
+        used = {row.terms for row in plan.rows[OUTSIDE + 1 :]} | set(plan.rates["terms"][1:].unique())
         self.used = sorted(used) or [0]
 
     def values(self, name: str) -> list[int | bool | str]:

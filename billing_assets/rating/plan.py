@@ -32,6 +32,8 @@ NO_ROW = 0
 """Plan row of a trunk that is mapped to no account at that second."""
 NO_AGREEMENT = 1
 """Plan row of an account that has no agreement for the service at that second."""
+OUTSIDE = 2
+"""Plan row of a known trunk at a second that the plan does not cover."""
 
 NO_RATE = 0
 """Rate row of a number without a price."""
@@ -109,8 +111,9 @@ class PlanRow:
 class LegPlan:
     """The plan of one leg.
 
-    `rows[(segment * trunks + trunk) * services + service]` is a plan row;
-    `stamps[trunk * services + service]` tells setup (0), answer (1), end (2) or `MIXED`.
+    `rows[segment, trunk, service]` is a plan row; one further segment stands for every second
+    outside the plan, one further trunk for every unknown one.
+    `stamps[trunk, service]` tells setup (0), answer (1), end (2) or `MIXED`.
     `split_trunks` are the trunks on which an agreement prices calls by parts.
     """
 
@@ -145,6 +148,7 @@ class RatingPlan:
     rows: list[PlanRow]
     terms: list[Terms]
     codes: CodeIndex
+    callers: CodeIndex
     decks: np.ndarray
     rate_sets: np.ndarray
     rates: pl.DataFrame
@@ -165,7 +169,7 @@ class RatingPlan:
             "reference": self.reference,
             "trunks": len(self.trunks),
             "segments": int(self.segments.max()) + 1,
-            "plan_rows": len(self.rows) - 2,
+            "plan_rows": len(self.rows) - OUTSIDE - 1,
             "decks": self.decks.shape[0],
             "codes": len(self.codes.codes) - 1,
             "rate_rows": self.rates.height - 1,
@@ -240,8 +244,9 @@ class _Compiler:
         self.origin_tables: list[np.ndarray] = []
         self.kind_tables: list[list[int]] = []
         self.state_tables: list[np.ndarray] = []
-        self.rate_sets: list[np.ndarray] = []
-        self.rate_cells = 0
+        # rows without an agreement gather from deck 0, which has no code, and find no rate
+        self.rate_sets: list[np.ndarray] = [np.full(1, NO_RATE)]
+        self.rate_cells = 1
         self.rate_set_of: dict[tuple[str, datetime, str], int] = {}
         self.rate_blocks: list[pl.DataFrame] = [
             pl.DataFrame([(0, 0, "", 0, 0, 0, 0, 0)], schema=_RATE_SCHEMA, orient="row")
@@ -253,11 +258,12 @@ class _Compiler:
         self.splitting: dict[str, int] = {}
         self.decks: dict[str, _DeckNodes] = {}
         empty = PlanRow("", "", "", "", 0, "", 0, 0, 0, 0, -1, 0, 0, "dialled", -1, -1)
-        self.row_list = [empty, empty]
+        self.row_list = [empty] * (OUTSIDE + 1)
 
     def compile(self) -> RatingPlan:
         active = [a for a in self.reference.agreements if a.start < self.end and self.start < a.end]
-        self.codes = build_code_index(_all_codes(active))
+        self.codes = build_code_index(_called_codes(active))
+        self.callers = build_code_index(_calling_codes(active), head=4)
         self.event_types = {
             name: event_code(name)
             for a in active
@@ -298,14 +304,15 @@ class _Compiler:
             rows=self.row_list,
             terms=list(self.terms),
             codes=self.codes,
+            callers=self.callers,
             decks=_stack_decks(self.decks.values(), len(self.codes.codes)),
-            rate_sets=np.concatenate(self.rate_sets or [np.zeros(1, np.int32)]),
+            rate_sets=np.concatenate(self.rate_sets).astype(np.uint32),
             rates=rates,
             destinations=destinations,
             class_names=self.class_names,
-            origins=_stack(self.origin_tables, len(self.codes.codes), np.int16),
+            origins=_stack(self.origin_tables, len(self.callers.codes), np.int16),
             kinds=np.array(self.kind_tables or [[0] * len(A_KINDS)], np.int16),
-            states=_stack(self.state_tables, len(self.codes.codes), np.int16),
+            states=_stack(self.state_tables, len(self.callers.codes), np.int16),
             event_types=self.event_types,
             split_sets=split_sets,
             split_until=split_until,
@@ -396,7 +403,8 @@ class _Compiler:
         trunks: Sequence[str],
     ) -> LegPlan:
         index = {trunk: n for n, trunk in enumerate(trunks)}
-        table = np.zeros((len(starts), len(trunks), len(SERVICES)), np.int32)
+        table = np.full((len(starts) + 1, len(trunks) + 1, len(SERVICES)), NO_ROW, np.uint32)
+        table[-1, :-1] = OUTSIDE
         for low, high, trunk, service, row in spans:
             a, b = np.searchsorted(starts, (low, high))
             table[a:b, index[trunk], service] = row
@@ -404,8 +412,8 @@ class _Compiler:
         splitting = split_of[table].max(axis=(0, 2)) >= 0
         return LegPlan(
             leg=leg,
-            rows=table.ravel(),
-            stamps=self._stamps(table).ravel(),
+            rows=table,
+            stamps=self._stamps(table),
             split_trunks=[trunk for trunk in trunks if splitting[index[trunk]]],
         )
 
@@ -487,10 +495,10 @@ class _Compiler:
             self._origin_scheme(terms)
             scheme = len(self.origin_tables) - 1
         elif terms.jurisdiction:
-            table = np.full(len(self.codes.codes), -1, np.int16)
+            table = np.full(len(self.callers.codes), -1, np.int16)
             for number, codes in enumerate(terms.jurisdiction.states.values(), start=1):
-                table[self.codes.ids_of(_numbers(codes))] = number
-            inherit(table, self.codes.parents, self.codes.lengths)
+                table[self.callers.ids_of(_numbers(codes))] = number
+            inherit(table, self.callers.parents, self.callers.lengths)
             table[table == -1] = 0
             self.state_tables.append(table)
             scheme = -1 - len(self.state_tables)
@@ -503,12 +511,12 @@ class _Compiler:
         names = _class_names(terms)
         other = names.index(terms.origins.otherwise)
         by_kind = {k: names.index(c.origin) for c in terms.origins.classes for k in c.kinds}
-        table = np.full(len(self.codes.codes), -1, np.int16)
-        table[self.codes.ids_of(_numbers(COUNTRY_CODES))] = other
+        table = np.full(len(self.callers.codes), -1, np.int16)
+        table[self.callers.ids_of(_numbers(COUNTRY_CODES))] = other
         for one in terms.origins.classes:
             if one.codes:
-                table[self.codes.ids_of(_numbers(one.codes))] = names.index(one.origin)
-        inherit(table, self.codes.parents, self.codes.lengths)
+                table[self.callers.ids_of(_numbers(one.codes))] = names.index(one.origin)
+        inherit(table, self.callers.parents, self.callers.lengths)
         table[table == -1] = by_kind.get("invalid", other)
         self.origin_tables.append(table)
         self.kind_tables.append([-1, *(by_kind.get(kind, other) for kind in A_KINDS[1:])])
@@ -521,7 +529,7 @@ class _Compiler:
         if key not in self.decks:
             surcharged = (_numbers(one.codes) for one in agreement.terms.surcharges)
             codes = np.concatenate([agreement.deck.rows["code"].unique().to_numpy(), *surcharged])
-            self.decks[key] = _DeckNodes.of(len(self.decks), np.unique(codes), self.codes)
+            self.decks[key] = _DeckNodes.of(len(self.decks) + 1, np.unique(codes), self.codes)
         return self.decks[key]
 
     def _rate_set(self, agreement: InForce, stretch: Stretch) -> int:
@@ -706,14 +714,19 @@ def _numbers(codes: Iterable[str]) -> np.ndarray:
     return np.array(sorted(int(code) for code in codes), np.int64)
 
 
-def _all_codes(agreements: Iterable[InForce]) -> Iterable[np.ndarray]:
-    """Codes of all decks, surcharges, origin lists and states."""
+def _called_codes(agreements: Iterable[InForce]) -> Iterable[np.ndarray]:
+    """Codes of all decks and surcharges."""
+    for agreement in agreements:
+        yield agreement.deck.rows["code"].unique().to_numpy()
+        for surcharge in agreement.terms.surcharges:
+            yield _numbers(surcharge.codes)
+
+
+def _calling_codes(agreements: Iterable[InForce]) -> Iterable[np.ndarray]:
+    """Codes by which an A-number is classed: countries, origin lists and states."""
     yield _numbers(COUNTRY_CODES)
     for agreement in agreements:
         terms = agreement.terms
-        yield agreement.deck.rows["code"].unique().to_numpy()
-        for surcharge in terms.surcharges:
-            yield _numbers(surcharge.codes)
         if terms.origins:
             for one in terms.origins.classes:
                 yield _numbers(one.codes)
@@ -771,9 +784,8 @@ def _stack_decks(decks: Iterable[_DeckNodes], width: int) -> np.ndarray:
     """`[deck, code id] -> node`, in as few bytes as the largest deck needs."""
     rows = [deck.of_code for deck in decks]
     small = all(row.max(initial=0) < 2**16 for row in rows)
-    stacked = np.empty((max(len(rows), 1), width), np.uint16 if small else np.int32)
-    stacked[:] = 0
-    for number, row in enumerate(rows):
+    stacked = np.zeros((len(rows) + 1, width), np.uint16 if small else np.int32)
+    for number, row in enumerate(rows, start=1):
         stacked[number] = row
     return stacked
 
@@ -808,6 +820,7 @@ def _content_hash(plan: RatingPlan) -> str:
         plan.own,
         plan.segments,
         plan.codes.codes,
+        plan.callers.codes,
         plan.decks,
         plan.rate_sets,
         plan.origins,

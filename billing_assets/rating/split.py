@@ -65,7 +65,7 @@ class _Parts:
         self.agreement = np.array([r.split for r in plan.rows])[row]
         self.deck = np.array([r.deck for r in plan.rows])[row]
         self.stride = np.array([r.stride for r in plan.rows])[row]
-        self.segment = column("_cell") // (len(plan.trunks) * len(SERVICES))
+        self.segment = column("_cell") // (kernel.side.rows.shape[1] * len(SERVICES))
         self.rate = column("_rate")
         self.done = np.zeros(legs.height, np.int64)
         self.whole, self.part = self.fees.copy(), np.zeros(legs.height, np.int64)
