@@ -290,7 +290,7 @@ class _Compiler:
             for leg, leg_spans in zip(Leg, spans, strict=True)
         }
         split_sets, split_until = self._split_tables(splitting, stretches, starts)
-        rates, destinations = _with_destination_ids(pl.concat(self.rate_blocks))
+        rates, destinations = _narrowed(pl.concat(self.rate_blocks))
         plan = RatingPlan(
             day=self.day,
             reference=self.reference.version,
@@ -794,10 +794,14 @@ def _stack(tables: Sequence[np.ndarray], width: int, dtype: type) -> np.ndarray:
     return np.stack(tables) if tables else np.zeros((1, width), dtype)
 
 
-def _with_destination_ids(rates: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+def _narrowed(rates: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """Rate rows with destinations as ids and small numbers in few bytes: gathers read them at
+    random, so that what fits a cache is several times faster."""
     names = rates["destination"].unique().sort().to_list()
     ids = pl.col("destination").cast(pl.Enum(names)).to_physical().cast(pl.UInt32)
-    return rates.with_columns(ids.alias("destination")), names
+    few = pl.UInt16 if rates["terms"].max() < 2**16 else pl.UInt32
+    small = pl.col("terms").cast(few), pl.col("kind").cast(pl.UInt8)
+    return rates.with_columns(ids.alias("destination"), *small), names
 
 
 def _content_hash(plan: RatingPlan) -> str:
