@@ -100,9 +100,8 @@ def write_files(
     remove_files(root, kept_out, options)
     added = [_add_action(root, options, path, values) for path, values in written.items()]
     schema = frame.collect_schema()
-    out = pl.concat(
-        [pl.DataFrame(schema=schema), *(one.select(schema.names()).cast(dict(schema)) for one in rest)]
-    )
+    rows = [one.select(schema.names()).cast(schema) for one in rest]
+    out = pl.concat([pl.DataFrame(schema=schema), *rows])
     return Written(added, out, found)
 
 

@@ -1,8 +1,8 @@
 """Longest match as direct lookup: every number has one code id among all codes of a plan.
 
 The first level is indexed by a number's first digits (seven where codes are many; shorter numbers
-stand behind, by their own value), each further level by two more digits. A cell holds a code id, or points to a
-block of the next level where longer codes begin. No search, no join, no string.
+stand behind, by their own value), each further level by two more digits. A cell holds a code id,
+or points to a block of the next level where longer codes begin. No search, no join, no string.
 """
 
 from collections.abc import Iterable

@@ -214,6 +214,6 @@ def as_usage(sums: Sequence[pl.DataFrame]) -> pl.DataFrame:
             pl.col("destination").fill_null(""),
         )
         .select(USAGE_DAILY.schema.names())
-        .cast(dict(USAGE_DAILY.schema))
+        .cast(USAGE_DAILY.schema)
         .sort(order)
     )

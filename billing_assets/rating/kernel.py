@@ -523,7 +523,9 @@ class TermColumns:
 
     def __init__(self, plan: RatingPlan) -> None:
         self.terms = plan.terms
-        used = {row.terms for row in plan.rows[OUTSIDE + 1 :]} | set(plan.rates["terms"][1:].unique())
+        used = {row.terms for row in plan.rows[OUTSIDE + 1 :]} | set(
+            plan.rates["terms"][1:].unique()
+        )
         self.used = sorted(used) or [0]
 
     def values(self, name: str) -> list[int | bool | str]:

@@ -799,7 +799,7 @@ def _narrowed(rates: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     random, so that what fits a cache is several times faster."""
     names = rates["destination"].unique().sort().to_list()
     ids = pl.col("destination").cast(pl.Enum(names)).to_physical().cast(pl.UInt32)
-    few = pl.UInt16 if rates["terms"].max() < 2**16 else pl.UInt32
+    few = pl.UInt16 if rates["terms"].to_numpy().max() < 2**16 else pl.UInt32
     small = pl.col("terms").cast(few), pl.col("kind").cast(pl.UInt8)
     return rates.with_columns(ids.alias("destination"), *small), names
 
