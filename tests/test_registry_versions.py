@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from billing_assets.core.errors import NotFound, Problem
+from billing_assets.core.errors import NotFound, Problem, StateError
 from billing_assets.registry import Registry
 from tests.registry_support import NOW
 
@@ -68,3 +68,63 @@ def test_a_plan_of_an_unknown_reference_version_is_refused(registry: Registry) -
         registry.versions.reference(OLD)
     with pytest.raises(NotFound, match="no rating plan"):
         registry.versions.plan(PLAN)
+
+
+def test_what_is_loaded_over_a_version_waits_for_a_second_person(registry: Registry) -> None:
+    versions = registry.versions
+    first = versions.propose_reference(OLD, {}, now=NOW, who="ana")
+    assert (first.in_force_from, first.approved_by) == (NOW, None)
+    later = NOW + timedelta(days=1)
+    load = versions.propose_reference(NEW, {}, PROBLEMS, now=later, who="bruno")
+    assert (load.version, load.in_force_from) == (2, None)
+    assert versions.pending_reference() == load
+    assert [v.current for v in versions.references()] == [True, False]
+    for who in ("bruno", " BRUNO", "ana"):
+        # ana's first load was never signed: it would be approved with the second
+        with pytest.raises(StateError, match="cannot approve"):
+            versions.approve_reference(2, now=later, who=who)
+    with pytest.raises(StateError, match="version 2 waits"):
+        versions.approve_reference(1, now=later, who="carla")
+    approved = versions.approve_reference(2, now=later + timedelta(hours=1), who="carla")
+    assert (approved.approved_by, approved.in_force_from) == ("carla", later + timedelta(hours=1))
+    assert [v.current for v in versions.references()] == [False, True]
+    assert versions.pending_reference() is None
+    with pytest.raises(StateError, match="no reference version waits"):
+        versions.approve_reference(2, now=later, who="dora")
+
+
+def test_whoever_loaded_a_part_of_what_waits_cannot_approve_it(registry: Registry) -> None:
+    versions = registry.versions
+    versions.propose_reference(OLD, {}, now=NOW, who="ana")
+    versions.approve_reference(1, now=NOW, who="bruno")
+    versions.propose_reference(NEW, {}, now=NOW, who="bruno")
+    versions.propose_reference(PLAN, {}, now=NOW, who="carla")
+    with pytest.raises(StateError, match="bruno loaded version 3 or a part of it"):
+        versions.approve_reference(3, now=NOW, who="bruno")
+    versions.approve_reference(3, now=NOW, who="ana")
+
+
+def test_loading_what_is_in_force_ends_the_wait_of_what_came_between(registry: Registry) -> None:
+    versions = registry.versions
+    versions.propose_reference(OLD, {}, now=NOW, who="ana")
+    versions.propose_reference(NEW, {}, now=NOW, who="ana")
+    assert versions.propose_reference(NEW, {}, now=NOW, who="bruno").loaded_by == "ana"
+    assert versions.propose_reference(OLD, {}, now=NOW, who="ana").in_force_from is not None
+    assert versions.pending_reference() is None
+    assert [load.version for load in versions.reference_loads()] == [1, 2, 1]
+
+
+def test_what_was_known_at_any_moment_is_told_by_approvals_not_by_loads(
+    registry: Registry,
+) -> None:
+    versions = registry.versions
+    day = timedelta(days=1)
+    versions.propose_reference(OLD, {}, now=NOW, who="ana")
+    versions.propose_reference(NEW, {}, now=NOW + day, who="ana")
+    versions.approve_reference(2, now=NOW + 3 * day, who="bruno")
+    versions.propose_reference(OLD, {}, now=NOW + 4 * day, who="ana")
+    versions.approve_reference(1, now=NOW + 5 * day, who="bruno")
+    known = [versions.reference_known_at(NOW + n * day).number for n in range(6)]
+    assert known == [1, 1, 1, 2, 2, 1]
+    with pytest.raises(NotFound, match="in force"):
+        versions.reference_known_at(NOW - day)

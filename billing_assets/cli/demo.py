@@ -21,6 +21,7 @@ from rich.table import Table
 
 from billing_assets.charging.cycles import ad_hoc_cycle
 from billing_assets.cli.output import JSON_HELP, console, print_json
+from billing_assets.cli.reference import approve_version, load_folder
 from billing_assets.cli.runs import landed_days
 from billing_assets.core.errors import BillingError
 from billing_assets.core.money import Rounding, minor_units, round_amount
@@ -94,7 +95,9 @@ def demo(
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
         before = landed_days(home)
-        with _step(progress, "load reference data, take in files"):
+        with _step(progress, "load and approve reference data"):
+            _reference(home)
+        with _step(progress, "take in files"):
             runs.take_in()
         landed = landed_days(home)
         changed = {day for day, count in landed.items() if before.get(day) != count}
@@ -130,6 +133,13 @@ def demo(
         _print(rows, home, time.monotonic() - started)
     if any(row["result"] == "DIFFERS" for row in rows):
         raise typer.Exit(1)
+
+
+def _reference(home: Installation) -> None:
+    """Load the folder as the analyst, and approve what is new as the manager."""
+    taken = load_folder(home, who=RUNS_IT)
+    if home.registry.versions.reference_loads()[-1].approved_by is None:
+        approve_version(home, taken.number, who=APPROVES_IT)
 
 
 def compare(home: Installation, *, at_scale: int = 1) -> list[dict[str, object]]:

@@ -1,6 +1,6 @@
-"""`icb reference`: check the reference folder, look into a day's rating plan."""
+"""`icb reference`: check and load the reference folder, approve, look into versions and plans."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Annotated
 
 import typer
@@ -11,6 +11,8 @@ from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
 from billing_assets.rating.plan import compile_plan
 from billing_assets.reference.load import load_reference, read_folder
+from billing_assets.reference.versions import Taken, approve_reference, take_reference
+from billing_assets.registry.versions import ReferenceLoad
 
 app = typer.Typer(help="Partners, agreements, rate sheets.", no_args_is_help=True)
 
@@ -31,6 +33,91 @@ def check(as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = Fal
         )
     if rows:
         raise typer.Exit(1)
+
+
+@app.command("load")
+def load(as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False) -> None:
+    """Load the folder as a new version. It waits for approval by a person other than ICB_USER.
+
+    A file with a problem is refused and its last good version stays; the rest loads. Exit 1 if
+    any was refused. The first version of a home is in force at once.
+    """
+    home = Installation.open()
+    taken = load_folder(home, who=home.settings.user)
+    problems = [vars(problem) for problem in taken.problems]
+    if as_json:
+        print_json(
+            {"version": taken.number, "in force": taken.in_force, "problems": problems}
+            | {"hash": taken.reference.version}
+        )
+    else:
+        show(problems, "Refused", as_json=False, empty="no problem")
+        console.print(
+            f"version {taken.number} is in force"
+            if taken.in_force
+            else f"version {taken.number} waits for approval: `icb reference diff`, "
+            f"`icb reference impact`, then another person `icb reference approve {taken.number}`"
+        )
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command("approve")
+def approve(
+    version: Annotated[int, typer.Argument(help="number of the version that waits")],
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+) -> None:
+    """Put the version that waits into force, in the name of ICB_USER, who has not loaded it."""
+    home = Installation.open()
+    row = _load_row(approve_version(home, version, who=home.settings.user))
+    if as_json:
+        print_json(row)
+    else:
+        console.print(f"version {version} is in force, approved by {row['approved by']}")
+
+
+@app.command("history")
+def history(as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False) -> None:
+    """Every load of the reference data: when, by whom, approved by whom, in force since when."""
+    loads = Installation.open().registry.versions.reference_loads()
+    show([_load_row(one) for one in loads], "Loads", as_json=as_json, empty="nothing loaded yet")
+
+
+def _load_row(one: ReferenceLoad) -> dict[str, object]:
+    return {
+        "load": one.number,
+        "version": one.version,
+        "hash": one.hash[:12],
+        "loaded": one.loaded_at,
+        "by": one.loaded_by,
+        "approved": one.approved_at,
+        "approved by": one.approved_by,
+        "in force from": one.in_force_from,
+    }
+
+
+def load_folder(home: Installation, *, who: str) -> Taken:
+    """Load the home's reference folder as a version, in a person's name."""
+    return take_reference(
+        read_folder(home.settings.reference),
+        lake=home.lake,
+        registry=home.registry,
+        blobs=home.blobs,
+        now=datetime.now(UTC),
+        who=who,
+    )
+
+
+def approve_version(home: Installation, version: int, *, who: str) -> ReferenceLoad:
+    """Put the pending version into force, in a second person's name."""
+    return approve_reference(
+        version,
+        lake=home.lake,
+        registry=home.registry,
+        blobs=home.blobs,
+        now=datetime.now(UTC),
+        who=who,
+    )
 
 
 @app.command("plan")

@@ -1,28 +1,36 @@
-"""Versions of the reference data: taking a folder into force, and reading any version back.
+"""Versions of the reference data: loading a folder, approving, and reading any version back.
 
-Every file of a version is kept by content, so any past version loads exactly as it was.
+Every file of a version is kept by content, so any past version loads exactly as it was. What is
+loaded over a version in force is pending until a second person approves it. Two times are kept:
+valid time in the files, and recorded time in the log of loads, so that any past day can be rated
+as known then (`reference_known_at`) or as known now.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 
-from billing_assets.core.errors import NotFound, Problem
+from billing_assets.core.errors import BillingError, NotFound, Problem
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATE
 from billing_assets.reference.load import Reference, load_reference
 from billing_assets.registry.blobs import BlobStore
 from billing_assets.registry.registry import Registry
+from billing_assets.registry.versions import ReferenceLoad, ReferenceVersion
 
 
 @dataclass(frozen=True)
 class Taken:
-    """A reference version that came into force, and what was refused on the way."""
+    """A reference version that was loaded, and what was refused on the way.
+
+    `in_force` tells whether it holds already; else it waits for a second person.
+    """
 
     reference: Reference
     number: int
     problems: tuple[Problem, ...]
+    in_force: bool
 
 
 def take_reference(
@@ -34,25 +42,36 @@ def take_reference(
     now: datetime,
     who: str,
 ) -> Taken:
-    """Load a reference folder's files and put them into force.
+    """Load a reference folder's files as a version.
 
-    Refused files are passed over; their last good version stays. Decks go into table `rate`
-    before the registry names the version, so a version that is in force is whole. Raises
-    `InputError` when nothing usable remains.
+    Refused files are passed over; their last good version stays. The first version of a home is
+    in force at once; each further one waits for approval. Table `rate` is brought to the version
+    in force, should an approval have been cut off. Raises `InputError` when nothing usable
+    remains.
     """
-    previous = registry.versions.current_reference()
-    last_good = (
-        {path: blobs.get(sha256) for path, sha256 in previous.manifest.items()} if previous else {}
-    )
+    loads = registry.versions.reference_loads()
+    last_good = _contents(registry.versions.reference(loads[-1].hash), blobs) if loads else {}
     loaded = load_reference(files, last_good)
     reference = loaded.reference
     for content in loaded.in_force.values():
         blobs.put(content)
-    _publish_rates(lake, reference)
-    version = registry.versions.load_reference(
+    load = registry.versions.propose_reference(
         reference.version, dict(reference.files), loaded.problems, now=now, who=who
     )
-    return Taken(reference, version.number, loaded.problems)
+    _publish_rates(lake, current_reference(registry, blobs))
+    return Taken(reference, load.version, loaded.problems, load.in_force_from is not None)
+
+
+def approve_reference(
+    version: int, *, lake: Lake, registry: Registry, blobs: BlobStore, now: datetime, who: str
+) -> ReferenceLoad:
+    """Put the pending version of that number into force, in a second person's name.
+
+    Raises `StateError` as `Versions.approve_reference` says.
+    """
+    approved = registry.versions.approve_reference(version, now=now, who=who)
+    _publish_rates(lake, reference_of(approved.hash, registry, blobs))
+    return approved
 
 
 def _publish_rates(lake: Lake, reference: Reference) -> None:
@@ -73,8 +92,43 @@ def current_reference(registry: Registry, blobs: BlobStore) -> Reference:
     return reference_of(version.hash, registry, blobs)
 
 
+def named_version(name: str, registry: Registry) -> ReferenceVersion:
+    """A version as a person names it: current, pending, its number, or a moment.
+
+    A moment ('2026-03-12', '2026-03-12T18:00', UTC without an offset) names the version that was
+    in force then. Raises `NotFound` or `BillingError`.
+    """
+    versions = registry.versions
+    if name == "current":
+        current = versions.current_reference()
+        if current is None:
+            raise NotFound("no reference data loaded yet", hint="icb reference load")
+        return current
+    if name == "pending":
+        pending = versions.pending_reference()
+        if pending is None:
+            raise NotFound("no reference version waits for approval")
+        return versions.reference(pending.hash)
+    if name.isdigit():
+        for version in versions.references():
+            if version.number == int(name):
+                return version
+        raise NotFound(f"no reference version {name}", hint="icb reference history")
+    try:
+        moment = datetime.fromisoformat(name)
+    except ValueError:
+        raise BillingError(
+            f"{name!r} names no reference version",
+            hint="current, pending, a number, or a moment such as 2026-03-12T18:00",
+        ) from None
+    return versions.reference_known_at(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
 @lru_cache(maxsize=4)
 def reference_of(version: str, registry: Registry, blobs: BlobStore) -> Reference:
     """The reference data of a version, as they were; raises `NotFound` for an unknown one."""
-    manifest = registry.versions.reference(version).manifest
-    return load_reference({path: blobs.get(sha256) for path, sha256 in manifest.items()}).reference
+    return load_reference(_contents(registry.versions.reference(version), blobs)).reference
+
+
+def _contents(version: ReferenceVersion, blobs: BlobStore) -> dict[str, bytes]:
+    return {path: blobs.get(sha256) for path, sha256 in version.manifest.items()}

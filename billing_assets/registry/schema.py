@@ -261,6 +261,18 @@ reference_version = Table(
     Column("problems", _JSON, nullable=False),
 )
 
+reference_load = Table(
+    "reference_load",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("hash", _HASH, ForeignKey("reference_version.hash"), nullable=False, index=True),
+    Column("loaded_at", UtcTime, nullable=False),
+    Column("loaded_by", Text, nullable=False),
+    Column("approved_at", UtcTime),
+    Column("approved_by", Text),
+    Column("in_force_from", UtcTime),
+)
+
 rating_plan = Table(
     "rating_plan",
     metadata,

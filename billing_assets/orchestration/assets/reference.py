@@ -16,8 +16,9 @@ def reference_data(context: dg.AssetExecutionContext, installation: Home) -> dg.
     """Partners, agreements, decks, calendars and fixings of the reference folder, checked.
 
     A file with a problem is refused with its place and reason, and its last good version stays
-    in force. The data version is the content hash, so a changed sheet marks what it priced stale.
-    Each partner becomes a partition that can be billed.
+    in force. What changed waits until another person approves it (`icb reference approve`). The
+    data version is the content hash of what is in force, so an approved sheet marks what was
+    priced by an older one stale. Each partner becomes a partition that can be billed.
     """
     taken = take_reference(
         read_folder(installation.settings.reference),
@@ -29,7 +30,9 @@ def reference_data(context: dg.AssetExecutionContext, installation: Home) -> dg.
     )
     for problem in taken.problems:
         context.log.warning(str(problem))
-    reference = taken.reference
+    if not taken.in_force:
+        context.log.warning(f"version {taken.number} is loaded and waits for approval")
+    reference = taken.reference if taken.in_force else installation.reference
     context.instance.add_dynamic_partitions(PARTNERS.name or "", sorted(reference.partners))
     agreements = pl.DataFrame(
         [
@@ -42,7 +45,8 @@ def reference_data(context: dg.AssetExecutionContext, installation: Home) -> dg.
     return dg.MaterializeResult(
         data_version=dg.DataVersion(reference.version),
         metadata={
-            "version": taken.number,
+            "version loaded": taken.number,
+            "waits for approval": not taken.in_force,
             "partners": len(reference.partners),
             "rates": int(agreements["rates"].sum()),
             "agreements": markdown(agreements),
