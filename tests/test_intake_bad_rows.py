@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from billing_assets.intake.presets import CANONICAL
+from billing_assets.intake.preset import CANONICAL
 from tests.support.intake import (
     ARRIVED,
     ASTERISK_ROW,

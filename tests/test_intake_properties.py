@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from billing_assets.core.errors import InputError
-from billing_assets.intake.presets import CANONICAL
+from billing_assets.intake.preset import CANONICAL
 from tests.support.intake import (
     ASTERISK_ROW,
     FREESWITCH_ROW,

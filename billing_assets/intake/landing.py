@@ -19,7 +19,7 @@ import polars as pl
 from billing_assets.core.errors import BillingError, InputError, Problem
 from billing_assets.core.ids import sha256_of, sha256_of_file
 from billing_assets.intake.inbox import Waiting, check_sum, sequence_of, waiting_files
-from billing_assets.intake.parse import ParsedFile, parse_file
+from billing_assets.intake.parse import ParsedFile, kept_content, parse_file
 from billing_assets.intake.resolve import Resolved, around, resolve_day
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import DUPLICATE, LANDED, PARTIAL, REJECTED, SUSPENSE, XDR
@@ -62,12 +62,13 @@ class IntakeReport:
 
 @dataclass(frozen=True)
 class _Arrived:
-    """A file of the inbox with its content."""
+    """A file of the inbox with its content, and why it is refused before anybody parses it."""
 
     file: Waiting
     content: bytes
     copy: int
     facts: FileFacts
+    damage: InputError | None
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,13 @@ class Intake:
                 copy, content = file.copy, file.path.read_bytes()
             except FileNotFoundError:
                 continue
+            damage = None
+            try:
+                if file.sidecar is not None:
+                    check_sum(content, file.path.name, file.sidecar)
+                content = kept_content(content, file.path.name, file.source)
+            except InputError as error:
+                damage = error
             sha256 = sha256_of(content)
             facts = FileFacts(
                 sha256=sha256,
@@ -156,7 +164,7 @@ class Intake:
                 sequence=sequence_of(file.source, file.path.name),
                 archive_path=sha256,
             )
-            arrived.append(_Arrived(file, content, copy, facts))
+            arrived.append(_Arrived(file, content, copy, facts, damage))
         return arrived
 
     def _on_its_way(self) -> set[str]:
@@ -177,9 +185,9 @@ class Intake:
         """Archive and parse one file; raises `InputError` when it is refused."""
         self.blobs.put(arrived.content)
         name, file = arrived.facts.name, arrived.file
+        if arrived.damage is not None:
+            raise arrived.damage
         try:
-            if file.sidecar is not None:
-                check_sum(arrived.content, name, file.sidecar)
             return parse_file(
                 arrived.content,
                 name,
@@ -227,8 +235,12 @@ class Intake:
         (folder / f"{kept.name}.reason.txt").write_text(reason + "\n")
         refused = replace(arrived.facts, state=FileState.QUARANTINED, message=reason)
         self.registry.files.record(refused, copy=arrived.copy, now=self.now, who=self.who)
-        with suppress(FileNotFoundError):
-            path.replace(kept)
+        if arrived.damage is None:
+            # not as it came: what may not be kept is taken out
+            kept.write_bytes(arrived.content)
+        else:
+            with suppress(FileNotFoundError):
+                path.replace(kept)
         arrived.file.leave()
         self.report.quarantined += error.problems
 

@@ -50,6 +50,11 @@ class Lines:
     columns: pl.DataFrame
     ragged: pl.DataFrame
 
+    @staticmethod
+    def nothing() -> pl.DataFrame:
+        """No ragged line."""
+        return pl.DataFrame(schema={**_LINE, "found": pl.Int64})
+
 
 def unpack(content: bytes, name: str, encoding: str = "utf-8") -> bytes:
     """The text of a plain, gzip or zstd file, as UTF-8 without a byte order mark.
@@ -150,22 +155,22 @@ def read_table(
     wanted: Collection[str] | None = None,
     first_row: int = 1,
     quoted: bool = True,
-    at_least: bool = False,
+    fewest: int | None = None,
 ) -> Lines:
     """Read separated text into columns of the given names, lines from `first_row` on.
 
-    Only the `wanted` columns are returned, where that is given. With `at_least`, further columns
-    are allowed and left out (formats that newer releases append to). Text of one shape is read
-    in one go; only text with a line of another shape is gone through line by line.
+    Only the `wanted` columns are returned, where that is given. With `fewest`, a line may have
+    so few columns, and further ones are left out (formats that newer releases append to). Text of
+    one shape is read in one go; only text with a line of another is gone through line by line.
     """
-    shape = _Shape(len(names), separator, at_least)
+    shape = _Shape(len(names), separator, fewest)
     columns = _read_uniform(text, names, shape, wanted, first_row=first_row, quoted=quoted)
     if columns is None:
         lines = numbered_lines(text).filter(pl.col("row") >= first_row)
-        read = read_separated(lines, names, separator, quoted=quoted, at_least=at_least)
+        read = read_separated(lines, names, separator, quoted=quoted, fewest=fewest)
         return Lines(read.columns.drop("payload"), read.ragged)
     rows = pl.int_range(first_row, first_row + columns.height, dtype=pl.Int64, eager=True)
-    return Lines(_trimmed_of(columns, text).with_columns(rows.alias("row")), _no_ragged())
+    return Lines(_trimmed_of(columns, text).with_columns(rows.alias("row")), Lines.nothing())
 
 
 def _read_uniform(
@@ -192,7 +197,7 @@ def _read_uniform(
     read = partial(pl.scan_csv, text, has_header=False, skip_lines=first_row - 1)
     cut = partial(read, separator=shape.separator, quote_char='"' if quotes else None)
     try:
-        if quotes or (2 * len(chosen) > len(names) and not shape.at_least):
+        if shape.fewest is None and (quotes or 2 * len(chosen) > len(names)):
             schema = pl.Schema(dict.fromkeys(names, pl.String))
             columns = cut(schema=schema).collect(engine="streaming")
             # a line break inside quotes makes one record of several lines
@@ -203,17 +208,22 @@ def _read_uniform(
             return columns.select(chosen)
         line = pl.col("line")
         cells = line.str.count_matches(shape.separator, literal=True) + 1
-        fits = cells >= shape.width if shape.at_least else cells == shape.width
         # every line is one cell, as no text has this sign; a blank one fits nothing
         lines = read(
             separator=_NO_SIGN, quote_char=None, schema=pl.Schema({"line": pl.String})
-        ).select(fits.fill_null(False).all().alias("fit"), cells.max().alias("widest"))
-        fit, widest = lines.collect(engine="streaming").row(0)
-        if not fit:
+        ).select(
+            shape.of_cells(cells).fill_null(False).all().alias("fit"),
+            cells.max().alias("widest"),
+            pl.len().alias("lines"),
+        )
+        fit, widest, height = lines.collect(engine="streaming").row(0)
+        # separators in quotes are counted with the others: then only any number fits for sure
+        if not fit or (quotes and shape.fewest != 1):
             return None
         wide = [*names, *(f"further_{n}" for n in range(widest - shape.width))]
         schema = pl.Schema(dict.fromkeys(wide, pl.String))
-        return cut(schema=schema).select(chosen).collect(engine="streaming")
+        columns = cut(schema=schema).select(chosen).collect(engine="streaming")
+        return columns if columns.height == height else None
     except (pl.exceptions.ComputeError, pl.exceptions.SchemaError):
         return None
 
@@ -259,14 +269,14 @@ def read_separated(
     separator: str,
     *,
     quoted: bool = True,
-    at_least: bool = False,
+    fewest: int | None = None,
 ) -> Lines:
     """Split numbered lines into text columns of the given names, and `payload`.
 
     A quoted field may hold separators, quotes written twice, and line breaks.
     """
     width = len(names)
-    shape = _Shape(width, separator, at_least)
+    shape = _Shape(width, separator, fewest)
     unreadable = pl.DataFrame(schema=_LINE)
     bare = pl.col("payload")
     if quoted:
@@ -274,7 +284,7 @@ def read_separated(
         bare = bare.str.replace_all(r'"[^"]*"', "")
     found = bare.str.count_matches(separator, literal=True).cast(pl.Int64) + 1
     counted = lines.with_columns(found.alias("found"))
-    fits = pl.col("found") >= width if at_least else pl.col("found") == width
+    fits = shape.of_cells(pl.col("found"))
     good = counted.filter(fits)
     unreadable = unreadable.with_columns(pl.lit(None, pl.Int64).alias("found"))
     ragged = pl.concat([counted.filter(~fits), unreadable]).sort("row")
@@ -299,7 +309,7 @@ class _Shape:
 
     width: int
     separator: str
-    at_least: bool
+    fewest: int | None
 
     @property
     def pattern(self) -> str:
@@ -309,7 +319,11 @@ class _Shape:
 
     def is_of(self, cells: int) -> bool:
         """Whether a number of columns is right."""
-        return cells >= self.width if self.at_least else cells == self.width
+        return cells == self.width if self.fewest is None else cells >= self.fewest
+
+    def of_cells(self, cells: pl.Expr) -> pl.Expr:
+        """The same for a column of numbers."""
+        return cells == self.width if self.fewest is None else cells >= self.fewest
 
     def fits(self, payload: str) -> bool:
         """Whether a record is well formed."""
@@ -321,15 +335,28 @@ class _Shape:
         """A line of quoted fields whose inner quotes were not doubled, as it should be.
 
         Such a line begins and ends with a quote and changes fields only at quote, separator,
-        quote; with the right number of fields there is one way to read it.
+        quote; with the right number of fields there is one way to read it. Where lines may have
+        further columns, quotes may stand in the middle of a field too, in pairs.
         """
         if len(payload) < 2 or payload[0] != '"' or payload[-1] != '"':
-            return None
+            return self._paired(payload) if self.fewest is not None else None
         edge = f'"{self.separator}"'
         cells = payload[1:-1].split(edge)
         if not self.is_of(len(cells)):
             return None
         return f'"{edge.join(cell.replace(chr(34), chr(34) * 2) for cell in cells)}"'
+
+    def _paired(self, payload: str) -> str | None:
+        """A line in which pairs of quotes stand anywhere and keep their separators together."""
+        parts = payload.split('"')
+        if len(parts) % 2 == 0:
+            return None
+        inside = [part.replace(self.separator, _NO_SIGN) for part in parts[1::2]]
+        parts[1::2] = inside
+        cells = '""'.join(parts).split(self.separator)
+        if not self.is_of(len(cells)):
+            return None
+        return self.separator.join(f'"{cell}"' for cell in cells).replace(_NO_SIGN, self.separator)
 
 
 def _mend_quotes(lines: pl.DataFrame, shape: _Shape) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -416,10 +443,6 @@ def cells_of(line: str, separator: str = ",") -> list[str]:
     except csv.Error:
         cells = [line]
     return [cell.strip() for cell in cells]
-
-
-def _no_ragged() -> pl.DataFrame:
-    return pl.DataFrame(schema={**_LINE, "found": pl.Int64})
 
 
 def _trimmed(columns: pl.DataFrame) -> pl.DataFrame:

@@ -156,8 +156,10 @@ def _copies(frame: pl.DataFrame, keys: Sequence[str], level: str) -> pl.DataFram
 def _calls(parts: pl.DataFrame) -> pl.DataFrame:
     """Parts with their call: `_first` (its record id), `_day`, and `_whole` if none is missing.
 
-    A part belongs to the newest first part of its call that begins not after it, within reach.
+    A part belongs to the newest first part of its call that begins not after it, within reach. A
+    part without a trunk only ends a call: it takes the parties of the part that begins it.
     """
+    parts = _with_parties(parts)
     begun = (
         parts.filter(pl.col("part") == 1)
         .group_by(*_CALL, pl.col("setup_time").alias("_begun"))
@@ -187,11 +189,34 @@ def _calls(parts: pl.DataFrame) -> pl.DataFrame:
     return calls.with_columns(first.over(key).alias("_first"), whole.over(key).alias("_whole"))
 
 
+def _with_parties(parts: pl.DataFrame) -> pl.DataFrame:
+    """Parts with `_ends`: whether they only end a call; these with their call's parties."""
+    call = ("service", "switch", "call_key")
+    ends = pl.col("in_trunk").is_null() & pl.col("out_trunk").is_null()
+    marked = parts.with_columns(ends.alias("_ends"))
+    if not marked["_ends"].any():
+        return marked
+    begun = (
+        marked.filter(~pl.col("_ends"))
+        .sort("part", "record_id")
+        .group_by(call)
+        .agg(pl.col(_PARTIES).first())
+    )
+    ending = marked.filter("_ends").drop(_PARTIES).join(begun, on=call, how="left")
+    return pl.concat([marked.filter(~pl.col("_ends")), ending.select(marked.columns)])
+
+
+_PARTIES = ("in_trunk", "out_trunk", "a_number", "a_length", "a_kind", "b_number", "b_length")
+
+
 def _merged(parts: pl.DataFrame) -> pl.DataFrame:
     """One record a call: the first part's fields, what is measured summed, the last one's end."""
     quantity = pl.when(pl.col("quantity").is_not_null().any()).then(pl.col("quantity").sum())
     taken = {
-        "duration_ms": pl.col("duration_ms").sum(),
+        # where one part begins the call and one ends it, neither knows how long it lasted
+        "duration_ms": pl.when(pl.col("_ends").any())
+        .then((pl.col("end_time").last() - pl.col("answer_time").first()).dt.total_milliseconds())
+        .otherwise(pl.col("duration_ms").sum()),
         "quantity": quantity,
         "end_time": pl.col("end_time").last(),
         "status": pl.col("status").last(),

@@ -17,7 +17,9 @@ from billing_assets.lake.tables import UTC_TIME
 ISO = "iso"
 """Format name of ISO 8601 stamps: `T` or blank, fraction, `Z` or offset or none (local)."""
 
-_NAIVE = pl.Datetime("us")
+EPOCH = "epoch"
+"""Format name of seconds since 1970."""
+
 _SHAPES = (
     ("%Y-%m-%dT%H:%M:%S.%3fZ", 24, True),
     ("%Y-%m-%d %H:%M:%S", 19, False),
@@ -74,6 +76,10 @@ def read_stamps(text: pl.Series, zone: str, form: str = ISO) -> Stamps:
     """Read one column of trimmed text; null where there is no stamp or it is impossible."""
     if text.null_count() == len(text):
         return Stamps(pl.Series(text.name, [None] * len(text), dtype=UTC_TIME))
+    if isinstance(text.dtype, pl.Datetime):
+        return _typed(text, zone)
+    if form == EPOCH:
+        return Stamps(_epoch(text))
     if form != ISO:
         return _of_zone(text.str.to_datetime(form, strict=False, time_unit="us"), zone)
     # files write one shape in all rows: such a column is read several times faster
@@ -96,6 +102,24 @@ def read_stamps(text: pl.Series, zone: str, form: str = ISO) -> Stamps:
     ).to_series()
     second = _of_zone(local, zone).second
     return Stamps(first, None if second is None else pl.select(pl.coalesce(second, first))[:, 0])
+
+
+def _typed(stamps: pl.Series, zone: str) -> Stamps:
+    """A column of stamps that are none of text: with a zone, or local."""
+    micro = stamps.dt.cast_time_unit("us")
+    if isinstance(stamps.dtype, pl.Datetime) and stamps.dtype.time_zone:
+        return Stamps(micro.dt.convert_time_zone("UTC"))
+    return _of_zone(micro, zone)
+
+
+def _epoch(text: pl.Series) -> pl.Series:
+    """Seconds since 1970, with or without a fraction, in UTC."""
+    stamp = pl.col("t")
+    parts = stamp.str.split_exact(".", 1)
+    fraction = parts.struct.field("field_1").fill_null("").str.pad_end(6, "0").str.head(6)
+    micros = pl.concat_str(parts.struct.field("field_0"), fraction).cast(pl.Int64, strict=False)
+    fits = stamp.str.contains(r"^[0-9]{1,11}(?:\.[0-9]{1,9})?$")
+    return text.to_frame("t").select(pl.when(fits).then(micros).cast(UTC_TIME))[:, 0]
 
 
 def shifted(stamps: Stamps, minutes: pl.Series) -> Stamps:

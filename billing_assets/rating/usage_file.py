@@ -13,7 +13,7 @@ import polars as pl
 from billing_assets.core.errors import InputError, Problem
 from billing_assets.core.sms import encoding_of, segments_column
 from billing_assets.intake.numbers import MAX_KEPT, as_integer, e164, kind_of
-from billing_assets.intake.presets import CANONICAL
+from billing_assets.intake.preset import CANONICAL
 from billing_assets.intake.reading import numbered_lines, read_separated, unpack
 from billing_assets.intake.times import to_utc
 from billing_assets.lake.tables import XDR

@@ -8,7 +8,7 @@ import polars as pl
 
 from billing_assets.core.ids import file_key, sha256_of
 from billing_assets.intake.parse import ParsedFile, parse_file
-from billing_assets.intake.presets import CANONICAL
+from billing_assets.intake.preset import CANONICAL
 from billing_assets.reference.sources import Source
 
 ARRIVED = date(2026, 3, 20)
