@@ -49,7 +49,7 @@ ui: $(STAMP) ## Dagster's web server and daemon on the demo's home, http://local
 	@$(BIN)/dagster dev -w workspace.yaml
 
 bench: $(STAMP) ## rating speed against a plain copy, a Python loop and a DuckDB join
-	@$(BIN)/icb bench
+	@$(BIN)/icb bench rating
 
 manifest: $(STAMP) ## write dbt's manifest, from which the definitions load
 	@$(BIN)/python -m billing_assets.orchestration.dbt_manifest

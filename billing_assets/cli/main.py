@@ -34,7 +34,7 @@ app.command()(audit.explain)
 app.command()(audit.verify)
 app.command()(audit.sql)
 app.command()(price)
-app.command()(bench)
+app.add_typer(bench, name="bench")
 
 
 @app.command()

@@ -6,20 +6,23 @@ day and calls priced by parts. Each figure is measured in a process of its own, 
 decide anything but this table.
 """
 
+import gc
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from billing_assets.core.e164 import COUNTRY_CODES
 from billing_assets.lake.store import Lake
@@ -27,7 +30,13 @@ from billing_assets.lake.tables import RATE, RATED_LEG, UTC_TIME, XDR
 from billing_assets.rating.day import rate_day
 from billing_assets.rating.plan import compile_plan
 from billing_assets.reference.decks import Deck
-from billing_assets.reference.load import FAR_FUTURE, InForce, Reference
+from billing_assets.reference.load import (
+    FAR_FUTURE,
+    InForce,
+    Reference,
+    load_reference,
+    read_folder,
+)
 from billing_assets.reference.models import Agreement, Carrier, Partner
 
 DAY = date(2026, 3, 10)
@@ -66,26 +75,10 @@ def build_reference(size: Size, seed: int = 7) -> Reference:
             agreements.append(
                 InForce(terms, START, FAR_FUTURE, Deck(terms.key, rows), f"{terms.agreement}.yaml")
             )
-    carrier = Carrier.model_validate(
-        {
-            "entity": "BENCH",
-            "name": "Bench",
-            "country": "PT",
-            "currency": "EUR",
-            "address": _ADDRESS,
-            "zone": "Europe/Lisbon",
-            "vat_id": "PT1",
-            "vat_rate": "0.23",
-            "bank": [],
-            "contact_email": "bench@example.com",
-            "series": [],
-            "own_trunks": ["sw/OWN"],
-        }
-    )
     return Reference(
         version="bench",
         files={},
-        carrier=carrier,
+        carrier=Carrier.model_validate(_CARRIER),
         partners=partners,
         agreements=tuple(agreements),
         calendars={},
@@ -104,20 +97,37 @@ _ADDRESS = {"street": "Rua Um 1", "city": "Lisboa", "country": "PT"}
 _ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Riyadh", "Asia/Tokyo")
 
 
+_CARRIER = {
+    "entity": "BENCH",
+    "name": "Bench",
+    "country": "PT",
+    "currency": "EUR",
+    "address": _ADDRESS,
+    "zone": "Europe/Lisbon",
+    "vat_id": "PT1",
+    "vat_rate": "0.23",
+    "bank": [],
+    "contact_email": "bench@example.com",
+    "series": [],
+    "own_trunks": ["sw/OWN"],
+}
+_PARTNER = {
+    "country": "DE",
+    "address": _ADDRESS,
+    "currency": "EUR",
+    "zone": "UTC",
+    "roles": ["customer", "supplier"],
+    "tax": {"category": "G"},
+}
+
+
+def _named(name: str) -> dict[str, object]:
+    account = {"account": f"{name}-A", "trunks": [{"trunk": f"sw/{name}"}]}
+    return {"partner": name, "name": name, "accounts": [account]}
+
+
 def _partner(name: str) -> Partner:
-    return Partner.model_validate(
-        {
-            "partner": name,
-            "name": name,
-            "country": "DE",
-            "address": _ADDRESS,
-            "currency": "EUR",
-            "zone": "UTC",
-            "roles": ["customer", "supplier"],
-            "tax": {"category": "G"},
-            "accounts": [{"account": f"{name}-A", "trunks": [{"trunk": f"sw/{name}"}]}],
-        }
-    )
+    return Partner.model_validate(_PARTNER | _named(name))
 
 
 def _terms(name: str, leg: str, number: int) -> dict[str, object]:
@@ -307,21 +317,74 @@ def _length(column: str) -> pl.Expr:
 # what is measured, each in a process of its own
 
 
-def _rate(lake: Lake, reference: Reference) -> dict[str, float]:
+def _rate(lake: Lake) -> dict[str, float]:
+    """Compile the day's plan, let go of the reference, and rate the day."""
     begin = time.perf_counter()
-    plan = compile_plan(reference, DAY, buckets=16)
-    compiled = time.perf_counter() - begin
+    plan = compile_plan(_reference(lake), DAY, buckets=16)
+    compiled, compiling_peak = time.perf_counter() - begin, _peak()
+    _forget_peak()
     begin = time.perf_counter()
     outcome = rate_day(lake, plan)
     return {
         "compile": compiled,
+        "compile_peak": compiling_peak,
         "seconds": time.perf_counter() - begin,
         "rows": outcome.legs,
         "rated": outcome.rated,
     }
 
 
-def _copy(lake: Lake, _: Reference) -> dict[str, float]:
+def _recompile(lake: Lake) -> dict[str, float]:
+    """Compile the plan anew after one price changed."""
+    reference = _reference(lake)
+    first, *others = reference.agreements
+    rows = first.deck.rows.with_columns(
+        pl.when(pl.int_range(pl.len()) == 0)
+        .then(pl.col("price_e10") + 1)
+        .otherwise("price_e10")
+        .alias("price_e10")
+    )
+    changed = replace(first, deck=replace(first.deck, rows=rows))
+    begin = time.perf_counter()
+    compile_plan(replace(reference, agreements=(changed, *others)), DAY, buckets=16)
+    return {"seconds": time.perf_counter() - begin, "rows": 1}
+
+
+def _million(lake: Lake) -> dict[str, float]:
+    """Validate, load and compile a folder of 20 rate sheets of 50 thousand codes."""
+    folder = Path(lake.uri) / "million"
+    _write_million(folder)
+    begin = time.perf_counter()
+    loaded = load_reference(read_folder(folder))
+    read = time.perf_counter() - begin
+    compile_plan(loaded.reference, DAY, buckets=16)
+    compiled = time.perf_counter() - begin
+    shutil.rmtree(folder)
+    rows = sum(agreement.deck.rows.height for agreement in loaded.reference.agreements)
+    return {"seconds": compiled, "load": read, "rows": rows}
+
+
+def _write_million(folder: Path) -> None:
+    """The reference folder of twenty partners with a sheet each."""
+    rng = np.random.default_rng(3)
+    pool = _code_pool(rng)
+    for name in ("agreements", "partners", "sheets"):
+        (folder / name).mkdir(parents=True)
+    (folder / "carrier.yaml").write_text(json.dumps(_CARRIER))
+    for number in range(20):
+        name = f"B{number:03d}"
+        terms = {"sheets": [{"file": f"../sheets/{name}.csv"}], **_terms(name, "customer", 1)}
+        (folder / "partners" / f"{name}.yaml").write_text(json.dumps(_PARTNER | _named(name)))
+        (folder / "agreements" / f"{name}.yaml").write_text(json.dumps(terms))
+        pl.DataFrame({"code": np.sort(rng.choice(pool, 50_000, replace=False))}).select(
+            "code",
+            pl.format("Destination {}", pl.col("code") // 100 % _DESTINATIONS).alias("destination"),
+            pl.format("0.{}", pl.col("code") % 9000 + 1000).alias("rate"),
+            pl.lit("2026-01-01").alias("from"),
+        ).write_csv(folder / "sheets" / f"{name}.csv")
+
+
+def _copy(lake: Lake) -> dict[str, float]:
     """Read the rated legs and write them as they are, compressed alike."""
     target = Path(lake.uri) / "copy.parquet"
     legs = lake.dataset(RATED_LEG).files  # pyright: ignore[reportAttributeAccessIssue]
@@ -335,7 +398,7 @@ def _copy(lake: Lake, _: Reference) -> dict[str, float]:
     return {"seconds": seconds, "rows": rows}
 
 
-def _scan(lake: Lake, _: Reference) -> dict[str, float]:
+def _scan(lake: Lake) -> dict[str, float]:
     """Read every column that rating reads, and nothing else."""
     columns = (
         "in_trunk",
@@ -361,11 +424,11 @@ def _scan(lake: Lake, _: Reference) -> dict[str, float]:
     return {"seconds": time.perf_counter() - begin, "rows": rows}
 
 
-def _loop(lake: Lake, reference: Reference) -> dict[str, float]:
+def _loop(lake: Lake) -> dict[str, float]:
     """The simplest rater: a dict of prices a code length, a loop over records."""
     records = lake.scan(XDR).head(PER_LOOP).select("in_trunk", "b_number", "duration_ms").collect()
     decks: dict[str, dict[int, int]] = {}
-    for agreement in reference.agreements:
+    for agreement in _reference(lake).agreements:
         if agreement.terms.leg == "customer":
             rows = agreement.deck.rows
             decks[f"sw/{agreement.terms.partner}"] = dict(
@@ -382,7 +445,7 @@ def _loop(lake: Lake, reference: Reference) -> dict[str, float]:
     return {"seconds": time.perf_counter() - begin, "rows": records.height, "total": total % 97}
 
 
-def _join(lake: Lake, reference: Reference) -> dict[str, float]:
+def _join(lake: Lake) -> dict[str, float]:
     """A SQL prefix join in DuckDB: every length of the number against the deck, longest kept."""
     records = (
         lake.scan(XDR)
@@ -394,7 +457,7 @@ def _join(lake: Lake, reference: Reference) -> dict[str, float]:
         a.deck.rows.filter(pl.col("valid_from") == START)
         .unique("code")
         .select(pl.lit(f"sw/{a.terms.partner}").alias("trunk"), "code", "price_e10")
-        for a in reference.agreements
+        for a in _reference(lake).agreements
         if a.terms.leg == "customer"
     )
     connection = duckdb.connect()
@@ -423,19 +486,21 @@ def _join(lake: Lake, reference: Reference) -> dict[str, float]:
     }
 
 
-_MEASURES: Mapping[str, Callable[[Lake, Reference], dict[str, float]]] = {
+_MEASURES: Mapping[str, Callable[[Lake], dict[str, float]]] = {
     "rate": _rate,
     "copy": _copy,
     "scan": _scan,
     "loop": _loop,
     "join": _join,
+    "recompile": _recompile,
+    "million": _million,
 }
 
 
 def measure(name: str, folder: Path, threads: int) -> dict[str, float]:
-    """One figure in a process of its own: seconds, rows, and its peak memory in bytes."""
+    """One of `_MEASURES` in a process of its own: seconds, rows, and peak memory in bytes."""
     done = subprocess.run(
-        [sys.executable, "-m", "billing_assets.demo.bench", name, str(folder)],
+        [sys.executable, "-m", "billing_assets.demo.bench_rating", name, str(folder)],
         env={**os.environ, "POLARS_MAX_THREADS": str(threads)},
         capture_output=True,
         text=True,
@@ -446,36 +511,27 @@ def measure(name: str, folder: Path, threads: int) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def prepare(size: Size, folder: Path) -> Reference:
+def prepare(size: Size, folder: Path) -> None:
     """Write a bench's reference and usage into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     reference = build_reference(size)
-    (folder / "reference.pickle").write_bytes(pickle.dumps(reference))
-    write_usage(Lake(str(folder / "lake")), reference, size.records)
-    return reference
+    lake = Lake(str(folder / "lake"))
+    _reference_file(lake).write_bytes(pickle.dumps(reference))
+    write_usage(lake, reference, size.records)
 
 
-def change_one_rate(reference: Reference) -> float:
-    """Seconds to compile the plan anew after one price changed."""
-    first, *others = reference.agreements
-    rows = first.deck.rows.with_columns(
-        pl.when(pl.int_range(pl.len()) == 0)
-        .then(pl.col("price_e10") + 1)
-        .otherwise("price_e10")
-        .alias("price_e10")
-    )
-    changed = InForce(first.terms, first.start, first.end, Deck(first.terms.key, rows), first.file)
-    begin = time.perf_counter()
-    new = Reference(**{**vars(reference), "agreements": (changed, *others)})
-    compile_plan(new, DAY + timedelta(days=1), buckets=16)
-    return time.perf_counter() - begin
+def _reference_file(lake: Lake) -> Path:
+    return Path(lake.uri).parent / "reference.pickle"
+
+
+def _reference(lake: Lake) -> Reference:
+    return pickle.loads(_reference_file(lake).read_bytes())
 
 
 def main(words: Sequence[str]) -> None:
     """Measure one figure in this process and print it as JSON."""
     name, folder = words[0], Path(words[1])
-    reference = pickle.loads((folder / "reference.pickle").read_bytes())
-    result = _MEASURES[name](Lake(str(folder / "lake")), reference)
+    result = _MEASURES[name](Lake(str(folder / "lake")))
     result["peak"] = _peak()
     sys.stdout.write(json.dumps(result) + "\n")
 
@@ -486,6 +542,13 @@ def _peak() -> int:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def _forget_peak() -> None:
+    """Give memory that nothing uses back, and let the peak begin anew."""
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 if __name__ == "__main__":
