@@ -1,15 +1,20 @@
 """`icb intake`: what presets there are, and how a file would land before it does."""
 
 import json
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from billing_assets.cli.main import app
 from billing_assets.core.errors import BillingError
+from billing_assets.installation import Installation
+from billing_assets.intake.landing import Intake
 from billing_assets.intake.presets import PRESETS
-from tests.support.intake import line, sansay_row, table
+from tests.support.intake import line, sansay_row, source_of, table
+from tests.support.intake_home import NOW
 
 MAPPING = """
 # a source as of sources.yaml
@@ -89,3 +94,34 @@ def test_a_mapping_that_is_wrong_is_told_in_a_sentence(
     done = run("try", tmp_path / "x_1.csv", "--mapping", tmp_path / "map.yaml")
     assert isinstance(done.exception, BillingError)
     assert words in str(done.exception)
+
+
+def test_files_are_listed_with_their_fates_and_the_holes_between_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ICB_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(
+        Installation, "reference", SimpleNamespace(sources={"s1": source_of(), "s2": source_of()})
+    )
+    home = Installation.open()
+    intake = partial(
+        Intake, lake=home.lake, registry=home.registry, blobs=home.blobs, who="ana", now=NOW
+    )
+    inbox = home.settings.inbox / "s1"
+    for _ in range(2):
+        inbox.mkdir(parents=True, exist_ok=True)
+        (inbox / "s1_1.csv").write_text(table(line(), line(b_number="x")))
+        later = line(call_id="c9", end_time="2026-03-10T15:00:00Z", duration_ms="")
+        (inbox / "s1_5.csv").write_text(table(later))
+        intake(quarantine=home.settings.quarantine).take_in(
+            home.settings.inbox, {"s1": source_of()}
+        )
+    found = json.loads(run("files", "--source", "s1", "--json").output)
+    assert [(row["file"], row["landed"], row["rejected"]) for row in found["files"]] == [
+        ("s1_1.csv", 1, 1),
+        ("s1_5.csv", 1, 0),
+    ]
+    assert [row["came again"] for row in found["files"]] == [1, 1]
+    (audit,) = [one for one in found["continuity"] if one["files"]][:1]
+    assert audit["missing"] == "2-4"
+    assert audit["hours without a file"] == "2026-03-10 13:00 to 2026-03-10 15:00"

@@ -156,3 +156,33 @@ def test_the_fast_way_for_plain_digits_reads_as_the_rules_do() -> None:
             "number"
         ].to_list()
         assert read_numbers(frame["number"], trunks, site)["text"].to_list() == rules
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("2125550123", "12125550123"),
+        ("12125550123", "12125550123"),
+        ("+4420712345", "4420712345"),
+        ("0114420712345", "4420712345"),
+        ("1125550123", "1125550123"),
+        ("2120550123", "2120550123"),
+    ],
+)
+def test_ten_digits_of_the_north_american_plan_get_their_country_code(
+    written: str, expected: str
+) -> None:
+    assert digits(written, source_of(country_code="1")) == expected
+
+
+def test_national_numbers_are_of_their_trunks_country() -> None:
+    site = source_of(country_code="49", countries={TRUNK: "1", "sw1/TG02": "39"})
+    numbers = {
+        ("2125550123", TRUNK): "12125550123",
+        ("0612345678", "sw1/TG02"): "390612345678",
+        ("0301234567", "sw1/TG03"): "49301234567",
+        ("2125550123", "sw1/TG03"): "2125550123",
+    }
+    texts = pl.Series([written for written, _ in numbers])
+    trunks = pl.Series([trunk for _, trunk in numbers])
+    assert read_numbers(texts, trunks, site)["text"].to_list() == list(numbers.values())

@@ -9,7 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing_assets.core.ids import sha256_of
-from billing_assets.intake.sequence import SequenceReport, sequence_gaps, sequence_report
+from billing_assets.intake.sequence import (
+    SequenceReport,
+    ranges,
+    sequence_gaps,
+    sequence_report,
+)
 from billing_assets.registry import Registry
 from billing_assets.registry.files import DayCount, FileFacts
 from billing_assets.registry.schema import FileState
@@ -33,6 +38,7 @@ def log(
     name: str = "",
     content: str = "",
     state: FileState = FileState.LANDED,
+    hours: str = "",
 ) -> None:
     """Log a file of source s1 whose records all lie on one day; None: it has no record."""
     name = name or f"s1_{sequence}.csv"
@@ -44,6 +50,7 @@ def log(
         size=1,
         state=state,
         sequence=sequence,
+        totals={"hours": hours},
     )
     counts = [DayCount(day, received=1, landed=1)] if day else []
     registry.files.record(facts, counts, now=NOW, who="ana")
@@ -153,3 +160,26 @@ def test_a_content_delivered_again_under_another_name_came_twice(registry: Regis
 
 def test_files_without_a_number_are_not_counted(registry: Registry) -> None:
     assert report(registry) == SequenceReport("s1", 0, (), ())
+
+
+def test_ranges_are_told_in_the_order_of_the_numbers() -> None:
+    assert ranges(()) == ""
+    assert ranges((9998, 9999, 1, 2, 3, 7)) == "9998-9999, 1-3, 7"
+
+
+def test_an_hour_in_which_no_record_ended_is_uncovered_whatever_a_late_record_spans(
+    registry: Registry,
+) -> None:
+    hours = (
+        "2026-03-10T00/2026-03-10T05",
+        "2026-03-10T22/2026-03-11T01",
+        "2026-02-27T08/2026-02-27T08;2026-03-10T08/2026-03-10T09;2026-03-10T20/2026-03-10T20",
+    )
+    for number, text in enumerate(hours, start=1):
+        log(registry, number, date(2026, 3, 10), hours=text)
+    day = datetime(2026, 3, 10, tzinfo=UTC)
+    assert [(a - day, b - day) for a, b in report(registry).uncovered] == [
+        (timedelta(hours=6), timedelta(hours=8)),
+        (timedelta(hours=10), timedelta(hours=20)),
+        (timedelta(hours=21), timedelta(hours=22)),
+    ]

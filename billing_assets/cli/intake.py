@@ -1,6 +1,7 @@
 """`icb intake`: presets, how a file would land, and which files came."""
 
-from datetime import UTC, datetime
+from collections import Counter
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,9 @@ from pydantic import ValidationError
 from billing_assets.cli.output import JSON_HELP, print_json, show
 from billing_assets.core.errors import BillingError
 from billing_assets.core.settings import Settings
+from billing_assets.installation import Installation
 from billing_assets.intake.presets import PRESETS
+from billing_assets.intake.sequence import ranges, sequence_report
 from billing_assets.intake.trial import try_file
 from billing_assets.reference.load import load_reference, read_folder
 from billing_assets.reference.sources import Source
@@ -66,6 +69,59 @@ def try_(
         show([found.figures], "In all", as_json=False)
     if refused:
         raise typer.Exit(1)
+
+
+@app.command("files")
+def files(
+    source: Annotated[str, typer.Option(help="this source alone")] = "",
+    as_json: Json = False,
+) -> None:
+    """Every file that came, what became of it, and where the files of a source are not continuous:
+    numbers missing or seen twice, hours without a file, deliveries that were there already."""
+    home = Installation.open()
+    log = home.registry.files
+    counts: dict[int, list[int]] = {}
+    for one in log.counts(date.min, date.max):
+        sums = counts.setdefault(one.file_key, [0, 0, 0, 0])
+        for n, value in enumerate((one.received, one.landed, one.rejected, one.filtered)):
+            sums[n] += value
+    again = Counter(one.file_key for one in log.redeliveries())
+    rows = [
+        {
+            "source": entry.source,
+            "file": entry.name,
+            "number": entry.sequence,
+            "arrived": entry.received_at,
+            "state": entry.state.value,
+            **dict(zip(_COUNTS, counts.get(entry.file_key, [0] * 4), strict=True)),
+            "came again": again[entry.file_key],
+            "reason": entry.message,
+        }
+        for name in ([source] if source else log.sources())
+        for entry in log.of_source(name)
+    ]
+    chosen = [one for one in home.reference.sources.values() if source in ("", one.source)]
+    audit = [
+        {
+            "source": report.source,
+            "files": report.files,
+            "missing": ranges(report.missing),
+            "seen twice": ranges(report.duplicate),
+            "hours without a file": "; ".join(
+                f"{first:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}" for first, end in report.uncovered
+            ),
+        }
+        for report in sequence_report(home.registry, chosen)
+    ]
+    if as_json:
+        print_json({"files": rows, "continuity": audit})
+        return
+    shown = [{**row, "number": str(row["number"] or "")} for row in rows]
+    show(shown, "Files", as_json=False, empty="no file yet")
+    show(audit, "Continuity (UTC)", as_json=False, empty="no source")
+
+
+_COUNTS = ("received", "landed", "rejected", "filtered")
 
 
 def _mapped(path: Path) -> Source:

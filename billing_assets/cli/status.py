@@ -9,7 +9,7 @@ import typer
 from billing_assets.cli.output import JSON_HELP, console, print_json, show
 from billing_assets.core.money import Rounding, decimal_of_e10, round_amount
 from billing_assets.installation import Installation
-from billing_assets.intake.sequence import sequence_report
+from billing_assets.intake.sequence import ranges, sequence_report
 from billing_assets.lake.tables import SUSPENSE
 from billing_assets.orchestration.dbt_manifest import mart_tables
 from billing_assets.registry.schema import FileState
@@ -69,8 +69,8 @@ def status(
         {
             "source": r.source,
             "files": r.files,
-            "missing": ", ".join(map(str, r.missing)),
-            "seen twice": ", ".join(map(str, r.duplicate)),
+            "missing": ranges(r.missing),
+            "seen twice": ranges(r.duplicate),
         }
         for r in _continuity(home)
     ]

@@ -28,6 +28,7 @@ from billing_assets.intake.rules import (
     broken_rows,
     refusal,
 )
+from billing_assets.intake.sequence import hours_text
 from billing_assets.intake.times import Stamps, read_stamps, settle, shifted
 from billing_assets.lake.tables import LANDED, REJECTED, UTC_TIME
 from billing_assets.reference.models import Service
@@ -51,7 +52,7 @@ class ParsedFile:
     """A file's records in the columns of `landed` and `rejected`, and its counts by UTC day.
 
     `warnings` tell what was taken in and should be looked at, a sentence a kind; `totals` are
-    figures of the whole file: when its first and last call ended, what its trailer declares.
+    figures of the whole file: the hours in which its calls ended, what its trailer declares.
     """
 
     landed: pl.DataFrame
@@ -368,12 +369,9 @@ def _warnings(landed: pl.DataFrame, name: str, declared: Mapping[str, int]) -> t
 
 
 def _totals(landed: pl.DataFrame, declared: Mapping[str, int]) -> dict[str, int | str]:
-    """The file's span, from the first to the last end of a record, and what it declares."""
-    span = landed.select(first=pl.col("end_time").min(), last=pl.col("end_time").max())
-    first, last = span.row(0)
-    times = {"first": first, "last": last} if first is not None else {}
+    """The hours in which the file's records ended, and what it declares."""
     return {
-        **{name: time.isoformat(timespec="seconds") for name, time in times.items()},
+        "hours": hours_text(landed["end_time"]),
         **{f"declared_{name}": value for name, value in declared.items()},
     }
 

@@ -1,22 +1,30 @@
-"""Continuity of file sequences: gaps and numbers seen twice, over the wrap (catalogue 1.5, P03)."""
+"""Continuity of files: numbers missing or seen twice, hours without a file (1.5, P03)."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
+
+import polars as pl
 
 from billing_assets.reference.sources import Source
+from billing_assets.registry.files import FileEntry
 from billing_assets.registry.registry import Registry
 
 
 @dataclass(frozen=True)
 class SequenceReport:
-    """A source's files in order: how many, which numbers are missing and which came twice."""
+    """A source's files in order: how many, which numbers are missing and which came twice.
+
+    `uncovered` are stretches of UTC hours, half-open, in which no record of any file ended,
+    though files before and after have some.
+    """
 
     source: str
     files: int
     missing: tuple[int, ...]
     duplicate: tuple[int, ...]
+    uncovered: tuple[tuple[datetime, datetime], ...] = ()
 
 
 def sequence_gaps(received: Iterable[int], wrap: int) -> tuple[list[int], list[int]]:
@@ -83,9 +91,70 @@ def sequence_report(registry: Registry, sources: Sequence[Source]) -> list[Seque
                 len(numbered),
                 tuple(missing),
                 tuple(sorted({*duplicate, *redelivered})),
+                tuple(uncovered_hours(_spans(files))),
             )
         )
     return reports
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Numbers in their order, runs of neighbours as ranges.
+
+    >>> ranges([9998, 9999, 1, 2, 3, 7])
+    '9998-9999, 1-3, 7'
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(str, run)) for run in runs)
+
+
+def uncovered_hours(
+    spans: Iterable[tuple[datetime, datetime]],
+) -> list[tuple[datetime, datetime]]:
+    """Stretches of hours between the first and the last span that none of them touches."""
+    hour = timedelta(hours=1)
+
+    def floor(time: datetime) -> datetime:
+        return time.replace(minute=0, second=0, microsecond=0)
+
+    found: list[tuple[datetime, datetime]] = []
+    reached: datetime | None = None
+    for first, last in sorted((floor(first), floor(last) + hour) for first, last in spans):
+        if reached is not None and first > reached:
+            found.append((reached, first))
+        reached = last if reached is None else max(reached, last)
+    return found
+
+
+def hours_text(ends: pl.Series) -> str:
+    """The UTC hours in which records ended, as text of runs: '2026-03-10T00/2026-03-10T05;...'."""
+    runs: list[list[datetime]] = []
+    for hour in ends.dt.truncate("1h").unique().sort():
+        if runs and hour - runs[-1][1] == timedelta(hours=1):
+            runs[-1][1] = hour
+        else:
+            runs.append([hour, hour])
+    return ";".join("/".join(f"{hour:%Y-%m-%dT%H}" for hour in run) for run in runs)
+
+
+def _spans(files: Sequence[FileEntry]) -> list[tuple[datetime, datetime]]:
+    """The runs of hours in which the records of files ended, first and last hour of each.
+
+    What lies before every file's newest run are late records: they begin no stretch.
+    """
+    texts = [str(entry.totals.get("hours", "")).split(";") for entry in files]
+    runs = [
+        [datetime.fromisoformat(f"{hour}:00+00:00") for hour in run.split("/")]
+        for of_file in texts
+        for run in of_file
+        if run
+    ]
+    newest = [datetime.fromisoformat(f"{t[-1].split('/')[0]}:00+00:00") for t in texts if t[-1]]
+    return [(first, last) for first, last in runs if last >= min(newest)]
 
 
 def _last_days(registry: Registry) -> dict[int, date]:

@@ -7,7 +7,7 @@ import polars as pl
 
 from billing_assets.core.ids import canonical_json, sha256_of
 from billing_assets.intake.landing import Intake, make_day
-from billing_assets.intake.sequence import sequence_report
+from billing_assets.intake.sequence import ranges, sequence_report
 from billing_assets.orchestration.groups import Group
 from billing_assets.orchestration.partitions import USAGE_DAYS
 from billing_assets.orchestration.resources import Home, now
@@ -34,7 +34,7 @@ def mediation_files(context: dg.AssetExecutionContext, installation: Home) -> dg
         context.log.warning(str(problem))
     continuity = pl.DataFrame(
         [
-            (r.source, r.files, ", ".join(map(str, r.missing)), ", ".join(map(str, r.duplicate)))
+            (r.source, r.files, ranges(r.missing), ranges(r.duplicate))
             for r in sequence_report(installation.registry, list(sources.values()))
         ],
         schema=["source", "files", "missing numbers", "numbers seen twice"],
