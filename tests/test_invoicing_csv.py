@@ -8,13 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from billing_assets.invoicing.csvs import (
-    ITEMISED_COLUMNS,
-    SUMMARY_COLUMNS,
-    guarded,
-    summary_csv,
-    write_itemised,
-)
+from billing_assets.invoicing.csvs import SUMMARY_COLUMNS, guarded, summary_csv
+from billing_assets.invoicing.itemised import ITEMISED_COLUMNS, write_itemised
 from billing_assets.lake.tables import RATED_LEG, XDR
 from tests.support.invoicing_cases import charge, document, partner
 

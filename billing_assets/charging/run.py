@@ -23,14 +23,14 @@ from billing_assets.registry.registry import Registry
 class Charged:
     """A charged cycle: its rows of `charge`, the usage they bill, and that table's version.
 
-    `figures` are what a run of the cycle keeps of what it claimed.
+    `claimed` says which days it bills, and since when.
     """
 
     cycle: Cycle
     charges: pl.DataFrame
     usage: pl.DataFrame
     usage_version: int
-    figures: Mapping[str, int]
+    claimed: Claim
 
 
 def cycle_usage(claimed: Claim, lake: Lake, version: int) -> pl.DataFrame:
@@ -79,7 +79,7 @@ def charge(
         short_calls=_short_calls(cycle, [a.terms for a in agreements], lake),
     )
     lake.replace_slice(CHARGE, charges, {"month": cycle.month, "cycle": cycle.cycle})
-    return Charged(cycle, charges, usage, version, claimed.figures)
+    return Charged(cycle, charges, usage, version, claimed)
 
 
 def _short_calls(

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from billing_assets.cli import audit, cycles, delivery, intake, reference
+from billing_assets.cli import audit, cycles, delivery, document, intake, reference
 from billing_assets.cli.bench import bench
 from billing_assets.cli.demo import demo
 from billing_assets.cli.output import console, fail
@@ -28,6 +28,7 @@ app.command()(status)
 app.add_typer(cycles.app, name="cycle")
 app.command()(delivery.deliver)
 app.add_typer(delivery.app, name="delivery")
+app.add_typer(document.app, name="document")
 app.add_typer(reference.app, name="reference")
 app.add_typer(intake.app, name="intake")
 app.command()(audit.explain)

@@ -1,27 +1,17 @@
-"""CSV of a document: one row a line, and one row a billed record.
+"""CSV of a document: one row a line.
 
 RFC 4180, UTF-8, decimal points, no thousands marks. Text that a spreadsheet would run as a
-formula gets an apostrophe in front; figures never do. Numbers of callers and called are masked
-unless asked for (catalogue 4.4: in full only in a dispute).
+formula gets an apostrophe in front; figures never do.
 """
 
 import csv
 import io
-from collections.abc import Collection, Iterable
-from datetime import date
-from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
-import polars as pl
-
-from billing_assets.core.money import SCALE
 from billing_assets.invoicing.document import Document, Line, plain
 
 FORMULA_STARTS: Final = "=+-@\t\r\n＝＋－＠"  # noqa: RUF001 - full-width signs run formulas too
-MASKED_DIGITS: Final = 4
 LINE_END: Final = "\r\n"
-
-NumberColumn = Literal["a_number", "b_number"]
 
 SUMMARY_COLUMNS: Final = {
     "kind": "invoice, credit_note, debit_note, self_billed or cost_statement",
@@ -62,29 +52,6 @@ SUMMARY_COLUMNS: Final = {
     "tax_rate": "fraction: 0.23 is 23 %",
 }
 """Columns of the summary CSV and what they mean."""
-
-ITEMISED_COLUMNS: Final = {
-    "record_id": "our identifier of the record",
-    "time_utc": "stamp that the agreement rates by, ISO 8601 in UTC",
-    "time_local": "the same in the document's zone, with its offset",
-    "service": "voice, sms, data or event",
-    "agreement": "agreement id and version",
-    "account": "commercial account of the traffic",
-    "a_number": "caller's digits, the last four masked; or missing, anonymous, alpha",
-    "b_number": "called digits, the last four masked; empty when there are none",
-    "code": "matched code of the rate sheet",
-    "destination": "destination name of the rate sheet",
-    "origin": "origin class",
-    "band": "time band",
-    "duration_s": "answered duration in seconds",
-    "billed_units": "seconds, messages, segments, bytes or events after increments",
-    "rate": "price of one unit of account (minute, message, MB), surcharges included",
-    "fees": "setup, attempt and per-call fees inside the amount",
-    "amount": "amount of the record, rounded as the agreement says",
-    "currency": "ISO 4217 code",
-    "pricing": "priced or bill_and_keep (counted, free on purpose)",
-}
-"""Columns of the itemised CSV and what they mean."""
 
 
 def guarded(text: str) -> str:
@@ -152,94 +119,3 @@ def line_cells(line: Line) -> dict[str, str]:
         "tax_category": line.tax_category,
         "tax_rate": plain(line.tax_rate),
     }
-
-
-def write_itemised(
-    legs: pl.LazyFrame,
-    records: pl.LazyFrame,
-    days: Iterable[date],
-    path: Path,
-    *,
-    zone: str,
-    in_full: Collection[NumberColumn] = (),
-) -> int:
-    """Write the billed records of some UTC days, by time; returns how many.
-
-    `legs` are rows of `rated_leg` already narrowed to one document's, `records` the table `xdr`
-    that lends their numbers; `zone` is the document's. Legs that cost nothing because nothing
-    was delivered are left out, so the amounts sum to the document's usage. One UTC day is held
-    in memory at a time. `in_full` names the number columns that are not masked.
-    """
-    rows = 0
-    with path.open("wb") as stream:
-        stream.write((",".join(ITEMISED_COLUMNS) + LINE_END).encode())
-        for day in sorted(days):
-            # both sides are narrowed before the join, so that only this day's slices are read
-            today = pl.col("day") == day
-            plan = _itemised(legs.filter(today), records.filter(today), zone, in_full)
-            frame = plan.collect(engine="streaming")
-            frame.write_csv(stream, include_header=False, line_terminator=LINE_END)
-            rows += frame.height
-    return rows
-
-
-def _itemised(
-    legs: pl.LazyFrame, records: pl.LazyFrame, zone: str, in_full: Collection[NumberColumn]
-) -> pl.LazyFrame:
-    numbers = records.select(
-        "day", "record_id", "a_number", "a_length", "a_kind", "b_number", "b_length"
-    )
-    billed = legs.filter(pl.col("pricing") != "not_chargeable")
-    time = pl.col("event_time")
-    a_digits = _digits("a_number", "a_length", masked="a_number" not in in_full)
-    cells = {
-        "record_id": pl.col("record_id").cast(pl.String),
-        "time_utc": time.dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "time_local": time.dt.convert_time_zone(zone).dt.strftime("%Y-%m-%dT%H:%M:%S%:z"),
-        "service": pl.col("service"),
-        "agreement": _guarded("agreement"),
-        "account": _guarded("account"),
-        "a_number": pl.coalesce(a_digits, "a_kind"),
-        "b_number": _digits("b_number", "b_length", masked="b_number" not in in_full),
-        "code": pl.col("code").cast(pl.String),
-        "destination": _guarded("destination"),
-        "origin": _guarded("origin"),
-        "band": _guarded("band"),
-        "duration_s": _decimal_text("duration_ms", 3),
-        "billed_units": pl.col("billed_units").cast(pl.String),
-        "rate": _decimal_text("rate_e10", SCALE),
-        "fees": _decimal_text("fees_e10", SCALE),
-        "amount": _decimal_text("amount_e10", SCALE),
-        "currency": pl.col("currency"),
-        "pricing": pl.col("pricing"),
-    }
-    return (
-        billed.join(numbers, on=["day", "record_id"], how="left")
-        .sort("event_time", "record_id", "agreement")
-        .select(cell.alias(name) for name, cell in cells.items())
-    )
-
-
-def _guarded(column: str) -> pl.Expr:
-    """`guarded` for a column."""
-    text = pl.col(column)
-    risky = text.str.slice(0, 1).is_in(list(FORMULA_STARTS))
-    return pl.when(risky).then("'" + text).otherwise(text)
-
-
-def _digits(number: str, length: str, *, masked: bool) -> pl.Expr:
-    """A number's digits as text with its leading zeros; masked, the last four are asterisks."""
-    digits = pl.col(number).cast(pl.String).str.zfill(pl.col(length))
-    if not masked:
-        return digits
-    shown = (digits.str.len_chars().cast(pl.Int64) - MASKED_DIGITS).clip(lower_bound=0)
-    return digits.str.slice(0, shown) + "*" * MASKED_DIGITS
-
-
-def _decimal_text(column: str, places: int) -> pl.Expr:
-    """An integer of 10^-places units as exact decimal text without trailing zeros."""
-    units = pl.col(column)
-    whole = (units.abs() // 10**places).cast(pl.String)
-    part = (units.abs() % 10**places).cast(pl.String).str.zfill(places).str.strip_chars_end("0")
-    sign = pl.when(units < 0).then(pl.lit("-")).otherwise(pl.lit(""))
-    return sign + whole + pl.when(part == "").then(pl.lit("")).otherwise("." + part)

@@ -40,6 +40,10 @@ def file_name(document: Document, format_name: str) -> str:
     return f"{stem}.{EXTENSIONS.get(format_name, format_name)}"
 
 
+def _zipped(name: str) -> str:
+    return ".gz" if name.endswith(".gz") else ""
+
+
 def keep_draft(
     document: Document,
     *,
@@ -63,7 +67,7 @@ def keep_draft(
     if itemised is not None:
         files[ITEMISED] = StoredFile(
             sha256=blobs.put_file(itemised),
-            name=file_name(document, ITEMISED),
+            name=file_name(document, ITEMISED) + _zipped(itemised.name),
             bytes=itemised.stat().st_size,
         )
     return Draft(
@@ -118,7 +122,7 @@ def finalise_cycle(
         contents = render(final, templates, ledger=ledger, home_currency=home_currency)
         files = _keep(final, contents, blobs)
         if ITEMISED in draft.files:
-            name = file_name(final, ITEMISED)
+            name = file_name(final, ITEMISED) + _zipped(draft.files[ITEMISED].name)
             files[ITEMISED] = replace(draft.files[ITEMISED], name=name)
         return Frozen(canonical_sha256=final.sha256(), files=files)
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any, Final
@@ -18,9 +19,11 @@ import yaml
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date
 from babel.numbers import format_decimal
-from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound
+from jinja2 import BytecodeCache, FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound
+from jinja2.bccache import Bucket
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
+from typing_extensions import override
 
 from billing_assets.core.errors import BillingError, NotFound
 from billing_assets.core.ids import canonical_json, sha256_of
@@ -39,6 +42,28 @@ USAGE_PRICE_DECIMALS: Final = 4
 
 UNSAFE_FILTERS: Final = ("safe", "e", "escape", "forceescape", "tojson", "urlize", "xmlattr")
 """Filters whose output Jinja2 takes for markup: they would let data past `_finalize`."""
+
+
+class _Compiled(BytecodeCache):
+    """Compiled templates by their source: thousands of documents share a few layouts."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, bytes] = {}
+
+    @override
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Give the code of a template whose source has not changed, if it is known."""
+        known = self._code.get(f"{bucket.key}{bucket.checksum}")
+        if known is not None:
+            bucket.bytecode_from_string(known)
+
+    @override
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep a template's code."""
+        self._code[f"{bucket.key}{bucket.checksum}"] = bucket.bytecode_to_string()
+
+
+_COMPILED: Final = _Compiled()
 
 
 def render_layout(document: Document, templates: Path) -> str:
@@ -127,6 +152,7 @@ def _environment(
         undefined=StrictUndefined,
         finalize=_finalize,
         autoescape=True,
+        bytecode_cache=_COMPILED,
     )
     for name in UNSAFE_FILTERS:
         del environment.filters[name]
@@ -255,8 +281,13 @@ def _places(value: Decimal) -> int:
     return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
+@lru_cache(maxsize=4)
+def _catalogue(text: str) -> Mapping[str, Any]:
+    return yaml.safe_load(text)
+
+
 def _words(templates: Path, language: str) -> Mapping[str, Any]:
-    catalogue = yaml.safe_load((templates / DEFAULT / "words.yaml").read_text("utf-8"))
+    catalogue = _catalogue((templates / DEFAULT / "words.yaml").read_text("utf-8"))
     if language not in catalogue:
         known = ", ".join(catalogue)
         raise NotFound(f"no words for language {language!r}", hint=f"known: {known}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
+from shutil import copyfile
 from tempfile import TemporaryDirectory
 
 import polars as pl
@@ -19,9 +20,9 @@ from billing_assets.controls.validation import validate_cycle
 from billing_assets.core.errors import BillingError, StateError
 from billing_assets.installation import Installation
 from billing_assets.invoicing.assemble import assemble, billable
-from billing_assets.invoicing.csvs import write_itemised
 from billing_assets.invoicing.document import Document, Kind, Provenance
 from billing_assets.invoicing.finalise import file_name, finalise_cycle, keep_draft
+from billing_assets.invoicing.itemised import billed_since, write_itemised
 from billing_assets.invoicing.layout import template_hash
 from billing_assets.invoicing.pdf import engine_versions
 from billing_assets.invoicing.renderings import render
@@ -111,7 +112,7 @@ def run_cycle(
         cycle.cycle,
         {
             USAGE_VERSION: charged.usage_version,
-            **charged.figures,
+            **charged.claimed.figures,
             "lines": charged.charges.height,
             **{name: f"{amount:f}" for name, amount in totals.items()},
         },
@@ -256,33 +257,76 @@ def _keep(
     pins: Mapping[str, int],
 ) -> Draft:
     """Keep a draft with its itemised records."""
-    days: list[date] = charged.usage["day"].unique().to_list()
-    legs = home.lake.scan(RATED_LEG, part={"day": days}).filter(
-        pl.col("partner") == charged.cycle.partner,
-        pl.col("leg") == document.leg.value,
-        pl.col("currency") == document.currency,
-        pl.col("agreement").is_in(
-            {line.agreement for line in document.lines if line.kind == "usage"}
-        ),
-        pl.col("local_day").is_in(charged.usage["local_day"].unique().to_list()),
+    agreements = {line.agreement for line in document.lines if line.kind == "usage"}
+    usage = charged.usage.filter(
+        pl.col("leg").cast(pl.String) == document.leg.value,
+        pl.col("currency").cast(pl.String) == document.currency,
+        pl.col("agreement").cast(pl.String).is_in(agreements),
     )
+    days: list[date] = usage["day"].unique().to_list()
     with TemporaryDirectory() as scratch:
-        itemised = Path(scratch) / "itemised.csv"
-        write_itemised(
-            legs,
+        itemised = write_itemised(
+            _billed_legs(home, charged, usage, document.leg.value, document.currency),
             home.lake.scan(XDR, part={"day": days}),
             days,
-            itemised,
+            Path(scratch) / "itemised.csv",
             zone=charged.cycle.period.zone,
+            in_full=reference.partner(charged.cycle.partner).document.numbers_in_full,
         )
+        amount = usage["amount"].sum() or Decimal(0)
+        if itemised.amount != amount:
+            raise BillingError(
+                f"the records of {charged.cycle.cycle} sum to {itemised.amount} "
+                f"{document.currency}, its usage to {amount}",
+                hint="materialise `rated_leg` and `usage_daily` of its days again",
+            )
         return keep_draft(
             document,
             carrier=reference.carrier,
             templates=home.templates,
             blobs=home.blobs,
             pins=pins,
-            itemised=itemised,
+            itemised=itemised.path,
         )
+
+
+def _billed_legs(
+    home: Installation, charged: Charged, usage: pl.DataFrame, leg: str, currency: str
+) -> pl.LazyFrame:
+    """The rated legs that some usage of a cycle is made of.
+
+    Of days that were billed before these are the differences to the legs of then, which the
+    documents of that time pin.
+    """
+    then = {
+        int(cycle.totals[USAGE_VERSION]): document.pins[RATED_LEG.name]
+        for cycle in charged.claimed.final_cycles
+        for document in home.registry.documents.of_cycle(cycle.id)[:1]
+    }
+    by_version: dict[int | None, list[date]] = {}
+    for day in usage["local_day"].unique().to_list():
+        version = charged.claimed.billed_at(day)
+        pinned = None if version is None else then.get(version)
+        by_version.setdefault(pinned, []).append(day)
+    agreements = usage["agreement"].cast(pl.String).unique().to_list()
+
+    def legs(version: int | None, local_days: list[date]) -> pl.LazyFrame:
+        slices = usage.filter(pl.col("local_day").is_in(local_days))["day"].unique().to_list()
+        return home.lake.scan(RATED_LEG, version, {"day": slices}).filter(
+            pl.col("partner") == charged.cycle.partner,
+            pl.col("leg") == leg,
+            pl.col("currency") == currency,
+            pl.col("agreement").is_in(agreements),
+            pl.col("local_day").is_in(local_days),
+        )
+
+    parts = [
+        legs(None, local_days)
+        if version is None
+        else billed_since(legs(None, local_days), legs(version, local_days))
+        for version, local_days in by_version.items()
+    ]
+    return pl.concat(parts) if parts else pl.LazyFrame(schema=RATED_LEG.schema)
 
 
 def _publish(
@@ -295,6 +339,7 @@ def _publish(
     folder.mkdir(parents=True, exist_ok=True)
     for document in documents:
         for file in document.files.values():
-            (folder / file.name).write_bytes(home.blobs.get(file.sha256))
+            home.blobs.prove(file.sha256)
+            copyfile(home.blobs.path(file.sha256), folder / file.name)
     for name, content in files.items():
         (folder / name).write_bytes(content)

@@ -53,7 +53,7 @@ def _file_checks(stored: registered.Document, blobs: BlobStore) -> Iterator[Chec
     """Each kept file still has the content of its hash."""
     for name, file in sorted(stored.files.items()):
         try:
-            size = len(blobs.get(file.sha256))
+            size = blobs.prove(file.sha256)
         except BillingError as error:
             yield Check(name=f"file {name}", ok=False, detail=str(error))
             continue

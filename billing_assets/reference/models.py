@@ -221,6 +221,7 @@ class DocumentSettings(Form):
     endpoint_id: str = ""
     emails: tuple[str, ...] = ()
     formats: tuple[Format, ...] = ("pdf", "xml", "csv", "itemised")
+    numbers_in_full: tuple[Literal["a_number", "b_number"], ...] = ()
 
 
 class Partner(Form):

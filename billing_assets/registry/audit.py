@@ -102,6 +102,13 @@ class AuditLog:
             return BrokenLink(expected, f"is missing; row {noted.seq} was noted")
         return None
 
+    def note(
+        self, action: str, subject: str, *, now: datetime, who: str, after: object = None
+    ) -> None:
+        """Log something that was done and changes no other table. Raises as `append` does."""
+        with self._database.writing() as connection:
+            append(connection, action, subject, now=now, who=who, after=after)
+
     def head(self) -> AuditEntry | None:
         """Return the newest entry, whose hash vouches for all before it."""
         with self._database.reading() as connection:

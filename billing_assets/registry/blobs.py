@@ -55,6 +55,20 @@ class BlobStore:
             raise _damaged(path)
         return content
 
+    def prove(self, sha256: str) -> int:
+        """Read a blob in blocks and return its size.
+
+        Raises `NotFound` when it is not here, `BillingError` when it is damaged.
+        """
+        path = self.path(sha256)
+        try:
+            found = sha256_of_file(path)
+        except FileNotFoundError as error:
+            raise NotFound(f"no content with hash {sha256} is kept in {self.root}") from error
+        if found != sha256:
+            raise _damaged(path)
+        return path.stat().st_size
+
     def exists(self, sha256: str) -> bool:
         """Whether the bytes of a hash are kept here."""
         return self.path(sha256).is_file()
