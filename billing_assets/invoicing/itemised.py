@@ -160,7 +160,9 @@ def unmask(masked: Path, records: pl.LazyFrame, path: Path) -> int:
         batches = arrow_csv.open_csv(
             source,
             read_options=arrow_csv.ReadOptions(block_size=32 << 20),
-            convert_options=arrow_csv.ConvertOptions(column_types=texts),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=texts, strings_can_be_null=True, null_values=[""]
+            ),
         )
         for batch in batches:
             frame = cast("pl.DataFrame", pl.from_arrow(batch))
