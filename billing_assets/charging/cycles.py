@@ -26,7 +26,7 @@ class Cycle:
     partner: str
     month: str
     period: Period
-    cadence: Cadence = Cadence.MONTHLY
+    cadence: str = Cadence.MONTHLY
 
 
 def cycles_of_month(partner: Partner, month: str) -> list[Cycle]:
@@ -68,7 +68,7 @@ def ad_hoc_cycle(partner: Partner, first: date, last: date) -> Cycle:
 
 def registered_cycle(known: RegisteredCycle) -> Cycle:
     """A cycle as it stands in the registry."""
-    return Cycle(known.id, known.partner, known.month, known.period, Cadence(known.cadence))
+    return Cycle(known.id, known.partner, known.month, known.period, known.cadence)
 
 
 def is_closed(cycle: Cycle, now: datetime) -> bool:

@@ -13,7 +13,7 @@ from datetime import date
 
 import polars as pl
 
-from billing_assets.charging.cycles import Cycle
+from billing_assets.charging.cycles import Cycle, registered_cycle
 from billing_assets.core.errors import StateError
 from billing_assets.core.periods import Period
 from billing_assets.lake.tables import USAGE_DAILY
@@ -47,11 +47,11 @@ class Claim:
         mine, period = self.cycle, self.cycle.period
         holders = [other for other in self.open_cycles if _holds(other, day)]
         if day < period.start:
-            known = mine.cadence is not Cadence.AD_HOC or self.billed_at(day) is not None
+            known = mine.cadence != Cadence.AD_HOC or self.billed_at(day) is not None
             return self.takes_late and not holders and known
         rank = _rank(mine.cadence, period, mine.cycle)
         return day < period.end and not any(
-            _rank(Cadence(other.cadence), other.period, other.id) < rank for other in holders
+            _rank(other.cadence, other.period, other.id) < rank for other in holders
         )
 
     def billed_at(self, day: date) -> int | None:
@@ -67,7 +67,7 @@ class Claim:
         """Whether a final cycle has billed late usage of an earlier day."""
         if day >= final.period.start or not _took_late(final):
             return False
-        return Cadence(final.cadence) is not Cadence.AD_HOC or any(
+        return final.cadence != Cadence.AD_HOC or any(
             _holds(other, day) for other in self.final_cycles
         )
 
@@ -102,8 +102,7 @@ def claim(cycle: Cycle, registered: Collection[RegisteredCycle], *, has_calendar
     waiting = tuple(known for known in others if known.state not in FINALISED)
     cadences = {Cadence.AD_HOC} if not has_calendar else set(Cadence) - {Cadence.AD_HOC}
     takes_late = cycle.cadence in cadences and not any(
-        Cadence(known.cadence) in cadences and known.period.start < cycle.period.start
-        for known in waiting
+        known.cadence in cadences and known.period.start < cycle.period.start for known in waiting
     )
     final = tuple(known for known in others if known.state in FINALISED)
     return Claim(cycle, takes_late, waiting, final)
@@ -117,9 +116,12 @@ def require_still_due(current: RegisteredCycle, registered: Collection[Registere
     """
     if BILLED_BEFORE not in current.totals:
         return
-    final = tuple(k for k in registered if k.id != current.id and k.state in FINALISED)
-    cadence = Cadence(current.cadence)
-    cycle = Cycle(current.id, current.partner, current.month, current.period, cadence)
+    final = tuple(
+        known
+        for known in registered
+        if known.id != current.id and known.state in FINALISED and not known.is_correction
+    )
+    cycle = registered_cycle(current)
     now = Claim(cycle, _took_late(current), (), final).figures[BILLED_BEFORE]
     if now != int(current.totals[BILLED_BEFORE]):
         raise StateError(
@@ -158,9 +160,9 @@ def _days(usage: pl.DataFrame, claimed: Claim) -> list[date]:
     return [day for day in usage["local_day"].unique().to_list() if claimed.bills(day)]
 
 
-def _rank(cadence: Cadence, period: Period, name: str) -> tuple[bool, date, str]:
+def _rank(cadence: str, period: Period, name: str) -> tuple[bool, date, str]:
     """The order in which open cycles have a day: ad hoc ones first, then by their beginning."""
-    return (cadence is not Cadence.AD_HOC, period.start, name)
+    return (cadence != Cadence.AD_HOC, period.start, name)
 
 
 def _holds(known: RegisteredCycle, day: date) -> bool:

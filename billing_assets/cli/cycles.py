@@ -41,7 +41,7 @@ def list_cycles(
     """Every cycle with its state, runs, exceptions and net money."""
     home = Installation.open()
     rows = []
-    for cycle in home.registry.cycles.list(month=month or None):
+    for cycle in home.registry.cycles.list(month=month or None, corrections=True):
         money = [f"{name} {value}" for name, value in cycle.totals.items() if " " in name]
         rows.append(
             {
@@ -114,8 +114,8 @@ def show_calendar(
     """What closes when: every cycle of the partners' calendars, and ad hoc ones, by last day."""
     home = Installation.open()
     now = datetime.now(UTC)
-    begin = _date(first) or now.date() - timedelta(days=7)
-    end = _date(last) or now.date() + timedelta(days=35)
+    begin = as_date(first) or now.date() - timedelta(days=7)
+    end = as_date(last) or now.date() + timedelta(days=35)
     partners = [home.reference.partner(name) for name in partner or home.reference.partners]
     known = {cycle.id: cycle for cycle in home.registry.cycles.list()}
     cycles = {cycle.cycle: cycle for one in partners for cycle in calendar(one, begin, end)}
@@ -126,7 +126,7 @@ def show_calendar(
     rows = [
         {
             "cycle": cycle.cycle,
-            "cadence": cycle.cadence.value,
+            "cadence": cycle.cadence,
             "first day": cycle.period.start,
             "last day": cycle.period.last_day,
             "zone": cycle.period.zone,
@@ -149,7 +149,7 @@ def open_ad_hoc(
     """Open an ad hoc cycle of any days of one partner; `icb cycle run` then bills it."""
     settings = Settings()
     home = Installation.open(settings)
-    begin, end = _date(first), _date(last)
+    begin, end = as_date(first), as_date(last)
     if begin is None or end is None or end < begin:
         raise BillingError(f"{first} to {last} is no period", hint="the first day comes first")
     opened = open_cycle(
@@ -209,7 +209,7 @@ def run_cycles(what: What, partner: Partners = None, issue_date: IssueDate = "")
                 "hoc one",
             )
         with console.status(f"drafting {len(due)} cycles of {month}"):
-            runs.draft(month, sorted({one.partner for one in due}), _date(issue_date), cycles)
+            runs.draft(month, sorted({one.partner for one in due}), as_date(issue_date), cycles)
     list_cycles(month=month)
 
 
@@ -242,7 +242,7 @@ def finalise(
             runs.issue(
                 month,
                 sorted({cycle.partner for cycle in drafted}),
-                _date(issue_date),
+                as_date(issue_date),
                 approver,
                 [cycle.id for cycle in drafted],
             )
@@ -281,7 +281,8 @@ def _month(value: str) -> str:
         raise BillingError(f"{value!r} is not a month such as 2026-03") from error
 
 
-def _date(value: str) -> date | None:
+def as_date(value: str) -> date | None:
+    """A day written YYYY-MM-DD, None for no text; raises `BillingError` for anything else."""
     try:
         return date.fromisoformat(value) if value else None
     except ValueError as error:

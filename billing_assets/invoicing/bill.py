@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import Any
 
 from billing_assets.invoicing.document import Document, Kind, Line, Party, TaxRow, plain
-from billing_assets.reference.models import Leg
 
 CATEGORIES = {
     Kind.CREDIT_NOTE: "creditNote",
@@ -26,7 +25,7 @@ _MONEY = re.compile(r'("unit": "[A-Z]{3}",\s+"value": )"(-?[0-9.]+)"')
 def customer_bill(document: Document) -> bytes:
     """The bill as UTF-8 JSON."""
     currency = document.currency
-    partner = document.buyer if document.leg is Leg.CUSTOMER else document.seller
+    partner = document.buyer if document.ours else document.seller
     number = document.number or ""
     zone = document.period.zone
     content: dict[str, Any] = {

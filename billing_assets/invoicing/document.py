@@ -258,8 +258,12 @@ class Document(Part):
     @property
     def partner(self) -> str:
         """The partner's id: buyer of what is ours, seller of what is theirs."""
-        ours = (self.leg is Leg.CUSTOMER) is not self.turned
-        return (self.buyer if ours else self.seller).id
+        return (self.buyer if self.ours else self.seller).id
+
+    @property
+    def ours(self) -> bool:
+        """Whether we are the seller."""
+        return (self.leg is Leg.CUSTOMER) is not self.turned
 
     @property
     def is_draft(self) -> bool:

@@ -68,7 +68,8 @@ class Journal:
 
 def journal_of(document: Document, ledger: Ledger) -> Journal:
     """Post a document. Raises `BillingError` when no rule fits a line, naming it."""
-    customer = document.leg is Leg.CUSTOMER
+    customer = document.ours
+    leg = Leg.CUSTOMER if customer else Leg.SUPPLIER
     partner = document.buyer if customer else document.seller
     # +1: lines are credited and the partner debited
     side = 1 if customer else -1
@@ -81,13 +82,13 @@ def journal_of(document: Document, ledger: Ledger) -> Journal:
             (
                 rule
                 for rule in ledger.rules
-                if rule.fits(document.leg.value, line.section, line.service, line.kind)
+                if rule.fits(leg.value, line.section, line.service, line.kind)
             ),
             None,
         )
         if rule is None:
             raise BillingError(
-                f"no ledger account for line {line.number} ({document.leg}, section "
+                f"no ledger account for line {line.number} ({leg}, section "
                 f"{line.section}, service {line.service or 'none'}, kind {line.kind})",
                 hint="add a rule to ledger.yaml",
             )

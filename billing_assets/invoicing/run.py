@@ -3,7 +3,7 @@
 Every step is safe to repeat: a draft replaces the former draft, a final cycle is left alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -20,6 +20,7 @@ from billing_assets.controls.validation import validate_cycle
 from billing_assets.core.errors import BillingError, StateError
 from billing_assets.installation import Installation
 from billing_assets.invoicing.assemble import assemble, billable
+from billing_assets.invoicing.corrections import require_creditable
 from billing_assets.invoicing.document import Document, Kind, Provenance
 from billing_assets.invoicing.finalise import file_name, finalise_cycle, keep_draft
 from billing_assets.invoicing.itemised import billed_since, write_itemised
@@ -155,7 +156,7 @@ def approve_and_issue(
         blobs=home.blobs,
         templates=home.templates,
         issue_date=issue_date,
-        guard=require_still_due,
+        guard=require_creditable if known.is_correction else require_still_due,
         ledger=home.reference.ledger,
         home_currency=home.reference.carrier.currency,
         now=now,
@@ -166,6 +167,13 @@ def approve_and_issue(
         stale.unlink()
     _publish(home, folder, documents, {})
     return documents
+
+
+def publish_drafts(home: Installation, known: registered_cycles.Cycle) -> Sequence[Path]:
+    """Put copies of the drafts of a cycle's last run where a person looks for them."""
+    folder = folder_of(home, registered_cycle(known))
+    _publish(home, folder, home.registry.documents.drafts(known.id, known.runs), {})
+    return sorted(folder.glob("*"))
 
 
 def report(home: Installation, cycle: Cycle) -> CycleRun:

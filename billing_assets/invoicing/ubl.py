@@ -43,6 +43,9 @@ TYPE_CODES: Final = {
 }
 """UNTDID 1001."""
 
+SELF_BILLED_CREDIT: Final = "261"
+"""UNTDID 1001 of a credit note that we issue to ourselves in the partner's name."""
+
 UNIT_CODES: Final = {"minute": "MIN", "kb": "2P", "mb": "4L", "month": "MON", "day": "DAY"}
 """UN/ECE Recommendation 20; everything counted (calls, messages, fees) is C62, 'one'."""
 
@@ -119,7 +122,9 @@ class _Writer:
         _text(root, "IssueDate", document.issue_date.isoformat())
         if not self.credit:
             _text(root, "DueDate", document.due_date.isoformat())
-        _text(root, f"{name}TypeCode", TYPE_CODES[document.kind])
+        self_billed = self.credit and not document.ours
+        code = SELF_BILLED_CREDIT if self_billed else TYPE_CODES[document.kind]
+        _text(root, f"{name}TypeCode", code)
         _text(root, "Note", self._note())
         _text(root, "DocumentCurrencyCode", document.currency)
         _text(root, "BuyerReference", document.references.buyer_reference)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from billing_assets.core.errors import BillingError
 from billing_assets.core.money import from_e10
 from billing_assets.invoicing.assemble import billable
-from billing_assets.invoicing.document import Check, Document, Line, identities
+from billing_assets.invoicing.document import Check, Document, Kind, Line, identities
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import CHARGE, RATED_LEG, Table
 from billing_assets.registry import documents as registered
@@ -44,9 +44,36 @@ def verify(document_id: str, *, registry: Registry, blobs: BlobStore, lake: Lake
     checks += identities(document)
     checks.append(_gap_check(stored, registry))
     checks.append(_audit_check(registry))
-    checks.append(_charges_check(stored, document, lake))
-    checks.append(_legs_check(stored, document, lake, registry))
+    if document.references.corrects:
+        checks.append(_corrected_check(document, registry, blobs))
+    else:
+        checks.append(_charges_check(stored, document, lake))
+        checks.append(_legs_check(stored, document, lake, registry))
     return checks
+
+
+def _corrected_check(document: Document, registry: Registry, blobs: BlobStore) -> Check:
+    """The lines of a note are lines of the document that it corrects, and credit no more."""
+    corrects = document.references.corrects
+    number = corrects.number if corrects else ""
+    originals = [
+        content
+        for stored in registry.documents.with_number(number)
+        for content in [Document.model_validate_json(blobs.get(stored.canonical_sha256))]
+        if content.partner == document.partner
+    ]
+    billed = {line.number: line.amount for one in originals for line in one.lines}
+    wrong = [
+        f"line {line.number}"
+        for line in document.lines
+        if line.number not in billed
+        or (document.kind is Kind.CREDIT_NOTE and abs(line.amount) > abs(billed[line.number]))
+    ]
+    return Check(
+        name=f"lines are those of {number}",
+        ok=bool(originals) and not wrong,
+        detail=", ".join(wrong) or f"{len(document.lines)} lines agree",
+    )
 
 
 def _file_checks(stored: registered.Document, blobs: BlobStore) -> Iterator[Check]:

@@ -34,6 +34,9 @@ NEXT_STATES: Mapping[CycleState, tuple[CycleState, ...]] = {
 FINALISED = (CycleState.FINAL, CycleState.DELIVERED, CycleState.SETTLED)
 """States in which a cycle's documents exist and never change."""
 
+CORRECTION = "correction"
+"""The cadence of a cycle that corrects a final document and bills no usage of its own."""
+
 USAGE_VERSION = "usage_daily_version"
 """The figure of a run that tells at which version of `usage_daily` the cycle was billed."""
 
@@ -71,6 +74,11 @@ class Cycle:
     totals: Mapping[str, str | int]
     updated_at: datetime
     updated_by: str
+
+    @property
+    def is_correction(self) -> bool:
+        """Whether the cycle holds a credit or debit note to a final document."""
+        return self.cadence == CORRECTION
 
     @property
     def held(self) -> bool:
@@ -246,9 +254,20 @@ class Cycles:
         with self._database.reading() as connection:
             return get(connection, cycle_id)
 
-    def list(self, month: str | None = None, partner: str | None = None) -> list[Cycle]:
-        """Return the cycles that end in a month, of a partner, or all, by month and name."""
+    def list(
+        self,
+        month: str | None = None,
+        partner: str | None = None,
+        *,
+        corrections: bool = False,
+    ) -> list[Cycle]:
+        """Return the cycles that end in a month, of a partner, or all, by month and name.
+
+        Those that correct final documents are left out unless `corrections` are asked for.
+        """
         query = select(cycle).order_by(cycle.c.month, cycle.c.id)
+        if not corrections:
+            query = query.where(cycle.c.cadence != CORRECTION)
         if month is not None:
             query = query.where(cycle.c.month == month)
         if partner is not None:

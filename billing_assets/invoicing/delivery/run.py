@@ -104,7 +104,7 @@ def _chosen(home: Installation, what: str, partners: set[str]) -> list[Document]
     if not what:
         return [
             document
-            for cycle in registry.cycles.list()
+            for cycle in registry.cycles.list(corrections=True)
             if cycle.state is CycleState.FINAL and (not partners or cycle.partner in partners)
             for document in registry.documents.of_cycle(cycle.id)
         ]
@@ -114,7 +114,7 @@ def _chosen(home: Installation, what: str, partners: set[str]) -> list[Document]
     try:
         return [registry.documents.get(what)]
     except NotFound:
-        if any(cycle.id == what for cycle in registry.cycles.list()):
+        if any(cycle.id == what for cycle in registry.cycles.list(corrections=True)):
             raise NotFound(f"cycle {what} has no issued document") from None
         raise
 

@@ -1,0 +1,260 @@
+"""Credit and debit notes: the only way to change what a final document says.
+
+A note is drafted by one person and approved by another, in a correction cycle of its own, which
+keeps who, when and why. It names the document that it corrects (VAT Directive Art. 219), and a
+line is never credited beyond what it billed.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+
+from billing_assets.core.errors import BillingError, NotFound, StateError
+from billing_assets.core.money import minor_units
+from billing_assets.installation import Installation
+from billing_assets.invoicing.document import (
+    Corrected,
+    Document,
+    Kind,
+    Line,
+    TaxRow,
+    Totals,
+    plain,
+    subtotals_of,
+    tax_figures,
+)
+from billing_assets.invoicing.finalise import keep_draft
+from billing_assets.invoicing.layout import template_hash
+from billing_assets.invoicing.pdf import engine_versions
+from billing_assets.registry import documents as registered
+from billing_assets.registry.cycles import CORRECTION, FINALISED, Cycle
+
+CORRECTS = "corrects"
+"""The figure of a correction that names the document it corrects."""
+
+_CREDIT = "credited line "
+"""Before a line's number: the figure of a correction that tells how much of it is credited."""
+
+
+def draft_credit_note(
+    home: Installation,
+    document: str,
+    *,
+    reason: str,
+    lines: Sequence[int] = (),
+    amount: Decimal | None = None,
+    issue_date: date,
+    now: datetime,
+    who: str,
+) -> Cycle:
+    """Draft a credit note to an issued document: of some lines, or of all that is left of it.
+
+    `amount` credits a part of a single line, in the document's currency. Returns the correction,
+    which another person has to approve. Raises `NotFound` for an unknown document or line,
+    `BillingError` for a blank reason or an amount that does not fit, and `StateError` when a line
+    was credited before.
+    """
+    original, stored = _original(home, document)
+    if original.kind is Kind.CREDIT_NOTE:
+        raise StateError(f"{document} is a credit note", hint="correct the document it names")
+    corrections = home.registry.cycles.list(partner=stored.partner, corrections=True)
+    issued = [one for one in corrections if one.state in FINALISED]
+    before = _credited(issued).get(stored.id, {})
+    chosen = [_line(original, number) for number in lines] or [
+        line for line in original.lines if line.number not in before
+    ]
+    if not chosen:
+        raise StateError(f"every line of {document} has been credited")
+    if amount is not None:
+        if len(lines) != 1:
+            raise BillingError("an amount is credited to one line", hint="name it with --line")
+        chosen = [_part(chosen[0], amount, original.currency, reason)]
+    note = _note(home, original, Kind.CREDIT_NOTE, chosen, reason, issue_date)
+    credits = {f"{_CREDIT}{line.number}": plain(line.amount) for line in chosen}
+    _require_left(original, before, {line.number: line.amount for line in chosen})
+    return _keep(home, stored, note, credits, now=now, who=who)
+
+
+def draft_debit_note(
+    home: Installation,
+    document: str,
+    *,
+    reason: str,
+    line: int,
+    amount: Decimal,
+    issue_date: date,
+    now: datetime,
+    who: str,
+) -> Cycle:
+    """Draft a debit note: an amount above zero that is owed beyond an issued document's line.
+
+    Raises as `draft_credit_note` does.
+    """
+    original, stored = _original(home, document)
+    if original.kind is Kind.CREDIT_NOTE:
+        raise StateError(f"{document} is a credit note", hint="correct the document it names")
+    if amount <= 0:
+        raise BillingError(f"a debit note needs an amount above zero, not {amount}")
+    owed = _part(_line(original, line), amount, original.currency, reason)
+    # what we issue in a partner's name is self-billed, whatever it adds to
+    kind = Kind.DEBIT_NOTE if original.ours else Kind.SELF_BILLED
+    note = _note(home, original, kind, [owed], reason, issue_date)
+    return _keep(home, stored, note, {}, now=now, who=who)
+
+
+def require_creditable(current: Cycle, registered_cycles: Sequence[Cycle]) -> None:
+    """Raise `StateError` when a line of a credit note was credited by another meanwhile.
+
+    To be called in the transaction that finalises it. A line is credited by one final note.
+    """
+    final = [one for one in registered_cycles if one.id != current.id and one.state in FINALISED]
+    before = _credited(final).get(str(current.totals.get(CORRECTS)), {})
+    mine = _credited([current]).get(str(current.totals.get(CORRECTS)), {})
+    twice = sorted(set(before) & set(mine))
+    if twice:
+        raise StateError(
+            f"{current.id}: line {', '.join(map(str, twice))} was credited by another note",
+            hint="draft the credit note again",
+        )
+
+
+def _original(home: Installation, name: str) -> tuple[Document, registered.Document]:
+    """An issued document by its number or id."""
+    numbered = home.registry.documents.with_number(name)
+    if len(numbered) > 1:
+        raise BillingError(
+            f"{len(numbered)} documents bear {name}",
+            hint=f"name one by its id: {', '.join(one.id for one in numbered)}",
+        )
+    stored = numbered[0] if numbered else home.registry.documents.get(name)
+    return Document.model_validate_json(home.blobs.get(stored.canonical_sha256)), stored
+
+
+def _line(original: Document, number: int) -> Line:
+    for line in original.lines:
+        if line.number == number:
+            return line
+    raise NotFound(
+        f"{original.number} has no line {number}", hint=f"it has {len(original.lines)} lines"
+    )
+
+
+def _part(line: Line, amount: Decimal, currency: str, reason: str) -> Line:
+    """A line over an amount instead of its own, which keeps its tax and what it was for."""
+    decimals = minor_units(currency)
+    exact = amount.quantize(Decimal(1).scaleb(-decimals))
+    if exact != amount:
+        raise BillingError(f"{amount} has more than the {decimals} decimals of {currency}")
+    return line.model_copy(
+        update={
+            "kind": "correction",
+            "quantity": Decimal(1 if exact >= 0 else -1),
+            "unit": "event",
+            "price": None,
+            "exact_amount": exact,
+            "amount": exact,
+            "records": 0,
+            "answered": 0,
+            "steps": (reason,),
+        }
+    )
+
+
+def _credited(corrections: Sequence[Cycle]) -> Mapping[str, Mapping[int, Decimal]]:
+    """By document and line: what some corrections credit."""
+    found: dict[str, dict[int, Decimal]] = {}
+    for one in corrections:
+        for name, value in one.totals.items():
+            if name.startswith(_CREDIT):
+                lines = found.setdefault(str(one.totals[CORRECTS]), {})
+                lines[int(name.removeprefix(_CREDIT))] = Decimal(value)
+    return found
+
+
+def _require_left(
+    original: Document, before: Mapping[int, Decimal], amounts: Mapping[int, Decimal]
+) -> None:
+    """Refuse to credit a line twice, or beyond what it billed."""
+    for number, amount in amounts.items():
+        billed = _line(original, number).amount
+        if number in before:
+            raise StateError(
+                f"line {number} of {original.number} is credited already by {before[number]}"
+            )
+        if billed == amount:
+            continue
+        if not billed or not 0 < Fraction(amount) / Fraction(billed) <= 1:
+            raise BillingError(
+                f"line {number} of {original.number} billed {billed}: {amount} cannot be credited"
+            )
+
+
+def _note(
+    home: Installation,
+    original: Document,
+    kind: Kind,
+    lines: Sequence[Line],
+    reason: str,
+    issue_date: date,
+) -> Document:
+    """The draft of a note over some lines, its sums and taxes made anew."""
+    if not reason.strip():
+        raise BillingError(f"a {kind.replace('_', ' ')} needs a reason")
+    reasons = {(row.category, row.rate): row.reason for row in original.taxes}
+    taxes = [
+        TaxRow(category=category, rate=rate, base=base, tax=tax, reason=reasons[category, rate])
+        for category, rate, base, tax in tax_figures(lines, original.currency)
+    ]
+    zero = Decimal(0).scaleb(-minor_units(original.currency))
+    net = sum((line.amount for line in lines), zero)
+    tax = sum((row.tax for row in taxes), zero)
+    corrects = Corrected(number=original.number or "", issue_date=original.issue_date)
+    changes = {
+        "kind": kind,
+        "number": None,
+        "issue_date": issue_date,
+        "due_date": issue_date + timedelta(days=original.terms_days),
+        "lines": [line.model_dump() for line in lines],
+        "subtotals": [part.model_dump() for part in subtotals_of(lines)],
+        "taxes": [row.model_dump() for row in taxes],
+        "totals": Totals(net=net, tax=tax, gross=net + tax).model_dump(),
+        "references": {**original.references.model_dump(), "corrects": corrects.model_dump()},
+        "notes": (reason,),
+        "traffic": (),
+        "provenance": {
+            **original.provenance.model_dump(),
+            "template": template_hash(home.templates, original.template_name),
+            "engines": engine_versions(),
+        },
+    }
+    return Document.model_validate({**original.model_dump(), **changes})
+
+
+def _keep(
+    home: Installation,
+    stored: registered.Document,
+    note: Document,
+    credits: Mapping[str, str],
+    *,
+    now: datetime,
+    who: str,
+) -> Cycle:
+    """Open a correction for a note and store the note as its draft."""
+    cycles, known = home.registry.cycles, home.registry.cycles.get(stored.cycle)
+    taken = {one.id for one in cycles.list(partner=stored.partner, corrections=True)}
+    number = next(n for n in range(1, len(taken) + 2) if f"{stored.cycle}/C{n}" not in taken)
+    name = f"{stored.cycle}/C{number}"
+    carrier = home.reference.carrier
+    note = note.model_copy(
+        update={"provenance": note.provenance.model_copy(update={"cycle": name})}
+    )
+    draft = keep_draft(
+        note, carrier=carrier, templates=home.templates, blobs=home.blobs, pins=stored.pins
+    )
+    cycles.open_cycle(name, stored.partner, known.period, CORRECTION, now=now, who=who)
+    sign = -1 if note.kind is Kind.CREDIT_NOTE else 1
+    net = {f"{note.leg} {note.currency}": plain(sign * note.totals.net)}
+    cycles.record_run(name, {CORRECTS: stored.id, **credits, **net}, now=now, who=who)
+    cycles.record_validation(name, [], now=now, who=who)
+    return home.registry.documents.record_drafts(name, [draft], now=now, who=who)
