@@ -255,7 +255,8 @@ def _stretches(legs: pl.LazyFrame) -> Iterator[pl.DataFrame]:
     starts: list[datetime] = times.gather_every(STRETCH).unique().sort().to_list()
     del times
     time = pl.col("event_time")
-    for start, end in zip(starts, [*starts[1:], None], strict=True):
+    ends = [*starts[1:], None] if starts else []
+    for start, end in zip(starts, ends, strict=True):
         within = time >= start if end is None else time.is_between(start, end, closed="left")
         yield legs.filter(within).collect(engine="streaming")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import polars as pl
 
 from billing_assets.charging.cycles import Cycle, cycles_of_month
-from billing_assets.core.ids import bucket_of
+from billing_assets.core.ids import bucket_of, stable_id
 from billing_assets.core.settings import PROJECT_ROOT, Settings
 from billing_assets.installation import Installation
 from billing_assets.invoicing.run import CycleRun, approve_and_issue, run_cycle
-from billing_assets.lake.tables import USAGE_DAILY
+from billing_assets.lake.tables import RATED_LEG, USAGE_DAILY, Table
 from billing_assets.reference.load import read_folder
 from billing_assets.reference.versions import take_reference
 from billing_assets.registry.documents import Document
@@ -39,41 +39,68 @@ def open_home(root: Path, changes: Mapping[str, Mapping[str, str]] | None = None
 
 
 def use(home: Installation, *rows: Mapping[str, object]) -> None:
-    """Add rows of `usage_daily`: a minute at 0.0060 a call, unless they say otherwise.
+    """Add calls of a minute at 0.0060 as rows of `usage_daily`, and their `rated_leg` rows.
 
-    A row names `partner`, `agreement`, `local_day` and `records`.
+    A row names `partner`, `agreement`, `local_day` and `records`, and may name other columns
+    that both tables have.
     """
-    full = []
     for row in rows:
-        records = int(str(row["records"]))
-        full.append(
-            {
-                "day": row["local_day"],
-                "bucket": bucket_of(str(row["partner"]), home.settings.buckets),
-                "leg": "customer",
-                "service": "voice",
-                "account": "",
-                "destination": "Somewhere",
-                "rate_e10": 60_000_000,
-                "band": "",
-                "origin": "",
-                "pricing": "priced",
-                "currency": "EUR",
-                "answered": records,
-                "duration_ms": 60_000 * records,
-                "quantity": 60 * records,
-                "billed_units": 60 * records,
-                "fees": Decimal(0),
-                "amount": records * Decimal("0.0060"),
-                **row,
-            }
+        day, records = row["local_day"], int(str(row["records"]))
+        each = {
+            "day": day,
+            "bucket": bucket_of(str(row["partner"]), home.settings.buckets),
+            "leg": "customer",
+            "service": "voice",
+            "account": "",
+            "destination": "Somewhere",
+            "rate_e10": 60_000_000,
+            "band": "",
+            "origin": "",
+            "pricing": "priced",
+            "currency": "EUR",
+            **{name: value for name, value in row.items() if name != "records"},
+        }
+        daily = {
+            "records": records,
+            "answered": records,
+            "duration_ms": 60_000 * records,
+            "quantity": 60 * records,
+            "billed_units": 60 * records,
+            "fees": Decimal(0),
+            "amount": records * Decimal("0.0060"),
+        }
+        call = {
+            "answered": True,
+            "duration_ms": 60_000,
+            "quantity": 60,
+            "billed_units": 60,
+            "fees_e10": 0,
+            "amount_e10": 60_000_000,
+            "event_time": datetime(2026, 1, 1, 12, tzinfo=UTC),
+        }
+        legs = pl.select(pl.int_range(records).alias("record_id")).with_columns(
+            (pl.col("record_id") + stable_id(str(row))).alias("record_id"),
+            *(pl.lit(value).alias(name) for name, value in {**each, **call}.items()),
         )
-    new = pl.DataFrame(full, schema=USAGE_DAILY.schema)
-    for (day, bucket), part in new.partition_by(["day", "bucket"], as_dict=True).items():
-        where = {"day": day, "bucket": bucket}
-        kept = home.lake.scan(USAGE_DAILY, part={"day": [day]}).collect()
-        kept = kept.filter(pl.col("bucket") == bucket).select(part.columns)
-        home.lake.replace_slice(USAGE_DAILY, pl.concat([kept.cast(part.schema), part]), where)
+        _append(home, USAGE_DAILY, pl.DataFrame([{**each, **daily}], schema=USAGE_DAILY.schema))
+        _append(
+            home,
+            RATED_LEG,
+            legs.select(
+                pl.col(name).cast(dtype)
+                if name in legs.columns
+                else pl.lit(None, dtype).alias(name)
+                for name, dtype in RATED_LEG.schema.items()
+            ),
+        )
+
+
+def _append(home: Installation, table: Table, new: pl.DataFrame) -> None:
+    """Add rows of one slice to a table."""
+    where = {name: new[name][0] for name in ("day", "bucket")}
+    kept = home.lake.scan(table, part={"day": [where["day"]]}).collect()
+    kept = kept.filter(pl.col("bucket") == where["bucket"]).select(new.columns)
+    home.lake.replace_slice(table, pl.concat([kept.cast(new.schema), new]), where)
 
 
 def cycle_of(home: Installation, name: str) -> Cycle:
