@@ -11,7 +11,7 @@ from billing_assets.charging.balance import balance_charge
 from billing_assets.charging.percentile import capacity_charge, percentile
 from billing_assets.charging.short_calls import ShortCallCount, short_call_fee
 from billing_assets.core.money import Money, Rounding, round_amount
-from billing_assets.reference.decks import prefixes_of_range
+from billing_assets.reference.codes import prefixes_of_range
 from billing_assets.reference.models import ShortCalls
 from tests.support.pricing import priced
 

@@ -170,7 +170,7 @@ SHEETS = [
     ("code,rate,tax\n44,1,2\n", 1, "header", "tax"),
     ("prefix,rate\n44,1\n", 1, "header", "prefix"),
     ("code,rate\n44,1\n33,2\n44,3\n", 2, "code", "44"),
-    ("country_code,code,rate\n0044,7400,1\n", 2, "code", "00447400"),
+    ("country_code,code,rate\n044,7400,1\n", 2, "code", "0447400"),
 ]
 
 

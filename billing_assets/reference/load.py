@@ -3,8 +3,8 @@
 Pure: a mapping of paths to bytes goes in, so any past version can be loaded from its archive.
 A file with a problem is set aside and its last good version stays in force; the rest loads.
 
-Folder: carrier.yaml, calendars.yaml, sources.yaml, ledger.yaml, fixings.csv, partners/*.yaml,
-agreements/*.yaml, and the sheets that agreements name.
+Folder: carrier.yaml, calendars.yaml, sources.yaml, layouts.yaml, ledger.yaml, fixings.csv,
+partners/*.yaml, agreements/*.yaml, and the sheets that agreements name.
 """
 
 import io
@@ -23,7 +23,10 @@ from billing_assets.core.ids import canonical_json, sha256_of
 from billing_assets.core.money import parse_decimal
 from billing_assets.lake.tables import RATE
 from billing_assets.reference.bands import band_problems
-from billing_assets.reference.decks import Breach, Deck, build_deck, local_instant, sheet_path
+from billing_assets.reference.cells import local_instant
+from billing_assets.reference.decks import Deck, build_deck, sheet_path
+from billing_assets.reference.findings import Breach, Finding
+from billing_assets.reference.layouts import Layout
 from billing_assets.reference.ledger import Ledger
 from billing_assets.reference.models import Agreement, Calendar, Carrier, Partner, TrunkRange
 from billing_assets.reference.sources import Source
@@ -62,6 +65,7 @@ class Reference:
     sources: Mapping[str, Source]
     fixings: pl.DataFrame
     breaches: tuple[Breach, ...] = ()
+    findings: tuple[Finding, ...] = ()
     ledger: Ledger | None = None
 
     def partner(self, partner_id: str) -> Partner:
@@ -107,17 +111,21 @@ def read_folder(folder: Path) -> dict[str, bytes]:
 
 
 def load_reference(
-    files: Mapping[str, bytes], last_good: Mapping[str, bytes] | None = None
+    files: Mapping[str, bytes],
+    last_good: Mapping[str, bytes] | None = None,
+    *,
+    honour_notice: bool = True,
 ) -> Loaded:
     """Load a reference; files with problems give way to their last good version, or are left out.
 
-    An agreement and its sheets stand or fall together. Raises `InputError` when no usable
-    carrier.yaml remains, because then nothing can be billed.
+    An agreement and its sheets stand or fall together. Without `honour_notice`, changes hold
+    from the day that their sheets ask for. Raises `InputError` when no usable carrier.yaml
+    remains, because then nothing can be billed.
     """
     in_force = dict(files)
     found: list[Problem] = []
     for _ in range(len(files) + 2):
-        reader = _Reader(in_force)
+        reader = _Reader(in_force, honour_notice)
         reference = reader.read()
         if not reader.problems:
             if reference is None:
@@ -156,8 +164,9 @@ def _set_aside(
 class _Reader:
     """One pass over the files: forms, cross-references, decks; problems are collected."""
 
-    def __init__(self, files: Mapping[str, bytes]) -> None:
+    def __init__(self, files: Mapping[str, bytes], honour_notice: bool) -> None:
         self.files = files
+        self.honour_notice = honour_notice
         self.problems: list[Problem] = []
         self.units: dict[str, list[str]] = {}
 
@@ -166,7 +175,8 @@ class _Reader:
         calendars = self._form("calendars.yaml", dict[str, Calendar], {}) or {}
         sources = self._form("sources.yaml", list[Source], []) or []
         partners = self._partners()
-        agreements = self._agreements(partners, calendars)
+        layouts = self._form("layouts.yaml", dict[str, Layout], {}) or {}
+        agreements = self._agreements(partners, calendars, layouts)
         fixings = self._fixings()
         ledger = self._form("ledger.yaml", Ledger) if "ledger.yaml" in self.files else None
         if carrier is None or self.problems:
@@ -182,6 +192,7 @@ class _Reader:
             sources={source.source: source for source in sources},
             fixings=fixings,
             breaches=tuple(b for a in agreements for b in a.deck.breaches),
+            findings=tuple(f for a in agreements for f in a.deck.findings),
             ledger=ledger,
         )
 
@@ -260,7 +271,10 @@ class _Reader:
             claims.append((start, end, owner))
 
     def _agreements(
-        self, partners: Mapping[str, Partner], calendars: Mapping[str, Calendar]
+        self,
+        partners: Mapping[str, Partner],
+        calendars: Mapping[str, Calendar],
+        layouts: Mapping[str, Layout],
     ) -> list[InForce]:
         read: list[tuple[Agreement, Located]] = []
         for path in self._paths("agreements/"):
@@ -294,7 +308,9 @@ class _Reader:
                     Problem("ends before it begins", located.file, None, "agreement", terms.key)
                 )
                 continue
-            deck, problems = build_deck(terms, located, self.files)
+            deck, problems = build_deck(
+                terms, located, self.files, layouts, honour_notice=self.honour_notice
+            )
             self.problems += problems
             if deck is not None:
                 in_force.append(InForce(terms, start, end, deck, located.file))

@@ -110,6 +110,7 @@ MAX_PRICE = 10_000_000
 """Largest price or fee in any currency: below it no record's amount can overflow."""
 
 DecimalText = Annotated[Decimal, BeforeValidator(_no_float), AfterValidator(_exact)]
+NoticeDays = Annotated[int, Field(ge=0, le=365)]
 Price = Annotated[DecimalText, Field(ge=0, le=MAX_PRICE)]
 Moment = Annotated[date | datetime, BeforeValidator(_moment)]
 Day = Annotated[date, BeforeValidator(_day)]
@@ -477,20 +478,38 @@ class RateRow(Form):
 
 
 class Sheet(Form):
-    """A rate sheet beside the agreement: CSV or XLSX with a header of RateRow's field names.
+    """A rate sheet beside the agreement, CSV or XLSX; sheets are listed as they came.
 
-    `received` starts the notice period; `columns` maps our names to the sheet's own.
+    `layout` says how it is written (RateRow's field names without one); `columns` are
+    exceptions from it. `received` starts the notice period, a time after the cut-off counts as
+    the next day. A `full` sheet withdraws what it leaves out, from `effective` on; in an
+    `amendment` that is unchanged. `effective` is also the date of rows without one. Leaving out
+    over a fifth of the codes needs `drop_confirmed`; a row that stands twice for one instant is
+    refused, unless `duplicates` says that the last one wins.
     """
 
     file: Name
-    received: Day | None = None
+    received: Moment | None = None
+    layout: str = ""
     columns: dict[str, str] = Field(default_factory=dict)
+    mode: Literal["amendment", "full"] = "amendment"
+    effective: Day | None = None
+    duplicates: Literal["refuse", "last"] = "refuse"
+    drop_confirmed: bool = False
 
 
 class Notice(Form):
-    """Days of notice that a rate increase needs; an earlier date is moved (RS4, B09)."""
+    """Days of notice that changes need; an earlier date is moved (RS4, B09).
 
-    increase_days: Annotated[int, Field(ge=0, le=365)] = 0
+    They count from the local day of receipt, or from the next one after `cut_off` (HH:MM).
+    Blocking a code counts as withdrawing it.
+    """
+
+    increase_days: NoticeDays = 0
+    decrease_days: NoticeDays = 0
+    new_days: NoticeDays = 0
+    withdrawal_days: NoticeDays = 0
+    cut_off: Clock | None = None
 
 
 class Recurring(Form):

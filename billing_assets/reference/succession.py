@@ -1,0 +1,443 @@
+"""How sheets follow each other: full sheets and amendments, notice, markers, outliers, dates.
+
+Each sheet is compared with what the ones before it left in force (catalogue 2.1, RS2 to RS7).
+Its changes are computed here and compared with the sender's own words; a change that breaks the
+notice is dated to its earliest valid day. In the end at most one row of a code, origin and band
+holds at any instant. Columnar: decks may have hundreds of thousands of rows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from billing_assets.core.errors import Problem
+from billing_assets.core.periods import midnight_utc
+from billing_assets.lake.tables import UTC_TIME
+from billing_assets.reference.codes import report
+from billing_assets.reference.findings import Breach, Finding, Kind
+from billing_assets.reference.models import Agreement, Sheet
+
+KEY = ("code", "origin", "band")
+
+_TERMS = (
+    "price_e10",
+    "first_price_e10",
+    "first_units",
+    "next_units",
+    "setup_fee_e10",
+    "minimum_e10",
+)
+"""What makes a price higher or lower; a cap works the other way."""
+
+MOST_DROPPED = 5
+"""A full sheet may leave out one code in so many; more must be confirmed."""
+
+OUTLIER = 10
+"""A price that rises to so many times, or falls to that part, of the one before."""
+
+
+@dataclass
+class Succession:
+    """The rows of an agreement's sheets, one taken after the other."""
+
+    agreement: Agreement
+    problems: list[Problem]
+    findings: list[Finding] = field(default_factory=list)
+    breaches: list[Breach] = field(default_factory=list)
+    state: pl.DataFrame | None = None
+    honour_notice: bool = True
+
+    def take(self, rows: pl.DataFrame, sheet: Sheet | None) -> None:
+        """Take the next sheet's rows (`typed_rows`); None for the agreement's own rates."""
+        last_wins = sheet is not None and sheet.duplicates == "last"
+        rows = self._single(rows, last_wins)
+        if self.problems:
+            return
+        if sheet is not None and sheet.mode == "full" and self.state is not None:
+            rows = self._with_withdrawals(rows, sheet)
+            if self.problems:
+                return
+        rows = self._compared(rows)
+        if sheet is not None:
+            self._tell_changes(rows)
+            self._tell_retroactive(rows, sheet)
+            if self.honour_notice:
+                rows = self._noticed(rows, sheet)
+        rows = rows.filter(~_repeats())
+        self.state = rows if self.state is None else self._merged(self.state, rows, sheet)
+
+    def dated(self) -> pl.DataFrame:
+        """End each row where the next of its code, origin and band begins."""
+        assert self.state is not None
+        rows = self.state.sort(*KEY, "valid_from", maintain_order=True)
+        following = pl.col("valid_from").shift(-1).over(KEY)
+        rows = rows.with_columns(pl.min_horizontal("valid_to", following).alias("valid_to"))
+        return rows.filter(pl.col("status") != "withdrawn")
+
+    # duplicates
+
+    def _single(self, rows: pl.DataFrame, last_wins: bool) -> pl.DataFrame:
+        """One row for a code, origin, band and instant: two are refused, or the last one wins."""
+        backwards = rows.filter(pl.col("valid_to") <= pl.col("valid_from"))
+        report(backwards, "to", "is not after the row's start", self.problems)
+        twice = rows.filter(pl.struct(*KEY, "valid_from").is_duplicated())
+        if twice.is_empty():
+            return rows
+        if not last_wins:
+            report(
+                twice,
+                "code",
+                "stands twice for the same origin, band and instant",
+                self.problems,
+            )
+            return rows
+        kept = rows.unique([*KEY, "valid_from"], keep="last", maintain_order=True)
+        for at in twice.join(kept.select("row", *KEY, "valid_from"), on=["row", *KEY, "valid_from"],
+                             how="anti").iter_rows(named=True):  # fmt: skip
+            self._find(Kind.DUPLICATE, at, "code", at["code"], "gives way to a later row")
+        return kept
+
+    # full sheets
+
+    def _with_withdrawals(self, rows: pl.DataFrame, sheet: Sheet) -> pl.DataFrame:
+        """Add a withdrawal for each code in force that a full sheet leaves out."""
+        assert self.state is not None
+        path = rows["sheet"][0] if rows.height else ""
+        effective = self._effective(rows, sheet)
+        if effective is None:
+            self.problems.append(
+                Problem(
+                    "is a full sheet of several dates: say `effective`", path, None, "effective"
+                )
+            )
+            return rows
+        in_force = self.dated().filter(
+            (pl.col("valid_from") <= effective)
+            & (pl.col("valid_to").is_null() | (pl.col("valid_to") > effective))
+        )
+        absent = in_force.join(rows.select(KEY).unique(), on=KEY, how="anti")
+        if absent.height * MOST_DROPPED > in_force.height and not sheet.drop_confirmed:
+            self.problems.append(
+                Problem(
+                    f"leaves out {absent.height:,} of {in_force.height:,} codes in force, more "
+                    "than a fifth: say `drop_confirmed: true` if it is the whole list, or "
+                    "`mode: amendment`",
+                    path,
+                    None,
+                    "code",
+                    ", ".join(str(code) for code in absent["code"].head(5)),
+                )
+            )
+            return rows
+        for at in absent.iter_rows(named=True):
+            self._find(
+                Kind.WITHDRAWN, {**at, "sheet": path, "row": None}, "code", at["code"],
+                f"{at['destination']} is not in the full sheet: withdrawn",
+            )  # fmt: skip
+        gone = absent.with_columns(
+            pl.lit(path).alias("sheet"),
+            pl.lit(rows["sheet_sha256"][0] if rows.height else "").alias("sheet_sha256"),
+            pl.lit(None, pl.Int64).alias("row"),
+            pl.lit(effective, UTC_TIME).alias("valid_from"),
+            pl.lit(None, UTC_TIME).alias("valid_to"),
+            pl.lit("withdrawn").alias("status"),
+            pl.lit(None, pl.String).alias("marker"),
+            pl.lit(None, pl.Int64).alias("previous_e10"),
+        )
+        return pl.concat([rows, gone.select(rows.columns)])
+
+    def _effective(self, rows: pl.DataFrame, sheet: Sheet) -> datetime | None:
+        """When a sheet begins to hold: as it is said, or the one date of all its rows."""
+        if sheet.effective is not None:
+            return midnight_utc(sheet.effective, self.agreement.zone)
+        dates = rows["valid_from"].unique()
+        return dates[0] if len(dates) == 1 else None
+
+    # changes
+
+    def _compared(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Add each row's `change` and whether it `moved`, by the row before it in time.
+
+        A code's first row in an agreement's first sheet is neither new nor late: it is `first`.
+        """
+        before = rows.clear() if self.state is None else self.state.select(rows.columns)
+        layers = [f.with_columns(pl.lit(n).alias("_layer")) for n, f in enumerate((before, rows))]
+        chain = pl.concat(layers).sort(*KEY, "valid_from", "_layer", maintain_order=True)
+        wanted = (*_TERMS, "cap_e10", "status", "destination", "valid_from", "valid_to")
+        chain = chain.with_columns(
+            pl.col(name).shift(1).over(KEY).alias(f"_old_{name}") for name in wanted
+        )
+        change = _change()
+        if self.state is None:
+            opening = pl.col("_old_status").is_null()
+            change = pl.when(opening).then(pl.lit("first")).otherwise(change)
+        return chain.filter(pl.col("_layer") == 1).drop("_layer").with_columns(
+            change.alias("change"),
+            (
+                (pl.col("_old_destination") != pl.col("destination"))
+                & (pl.col("status") != "withdrawn")
+            ).fill_null(False).alias("moved"),
+        )  # fmt: skip
+
+    def _tell_changes(self, rows: pl.DataFrame) -> None:
+        """Compare what changes with the sender's words; prices that look wrong."""
+        agreed = (
+            (pl.col("marker") == pl.col("change"))
+            | (pl.col("change") == "first")
+            | ((pl.col("marker") == "moved") & pl.col("moved"))
+        )
+        for at in rows.filter(pl.col("marker").is_not_null() & ~agreed).iter_rows(named=True):
+            self._find(Kind.MARKER, at, "status", at["marker"], f"is {_said(at)}")
+        silent = rows.filter(
+            "moved", pl.col("change").is_in(["increase", "decrease"]),
+            pl.col("marker").ne_missing("moved"), pl.col("_old_destination") != "",
+        )  # fmt: skip
+        for at in silent.iter_rows(named=True):
+            self._find(Kind.MARKER, at, "destination", at["destination"], f"is {_said(at)}")
+        old = pl.col("_old_price_e10")
+        wrong = rows.filter(pl.col("previous_e10").is_not_null() & (pl.col("previous_e10") != old))
+        for at in wrong.iter_rows(named=True):
+            self._find(
+                Kind.PREVIOUS_RATE, at, "previous_rate", _price(at["previous_e10"]),
+                f"is not what was in force, {_price(at['_old_price_e10'])}",
+            )  # fmt: skip
+        far = rows.filter(
+            (old > 0) & (pl.col("price_e10") > 0),
+            (pl.col("price_e10") >= old * OUTLIER) | (pl.col("price_e10") * OUTLIER <= old),
+        )
+        for at in far.iter_rows(named=True):
+            self._find(Kind.OUTLIER, at, "rate", _price(at["price_e10"]),
+                       f"was {_price(at['_old_price_e10'])}: ten times apart")  # fmt: skip
+        for at in rows.filter(
+            pl.col("price_e10") == 0, old.ne_missing(0), pl.col("status") == "open"
+        ).iter_rows(named=True):
+            self._find(Kind.ZERO, at, "rate", "0", f"{at['destination']} would cost nothing")
+        steps = rows.filter(
+            (pl.col("first_units") != pl.col("_old_first_units"))
+            | (pl.col("next_units") != pl.col("_old_next_units")),
+            pl.col("status") != "withdrawn",
+        )
+        for at in steps.iter_rows(named=True):
+            self._find(
+                Kind.INCREMENTS, at, "increments", f"{at['first_units']}/{at['next_units']}",
+                f"was {at['_old_first_units']}/{at['_old_next_units']}",
+            )  # fmt: skip
+        self._tell_other_currency(rows)
+
+    def _tell_other_currency(self, rows: pl.DataFrame) -> None:
+        """Most prices changed by one factor: perhaps they are in another currency."""
+        compared = rows.filter(pl.col("_old_price_e10") > 0, pl.col("price_e10") > 0)
+        factors = compared.filter(pl.col("price_e10") != pl.col("_old_price_e10")).select(
+            (pl.col("price_e10") * 1000 // pl.col("_old_price_e10")).alias("thousandths")
+        )["thousandths"]
+        if compared.height < 5 or factors.is_empty():
+            return
+        middle = int(factors.sort()[len(factors) // 2])
+        alike = int(factors.is_between(middle - 5, middle + 5).sum())
+        if alike * 2 > compared.height:
+            self._find(
+                Kind.OTHER_CURRENCY, {"sheet": rows["sheet"][0], "row": None}, "rate", "",
+                f"{alike:,} of {compared.height:,} prices change by one factor, about "
+                f"{middle / 1000:.3f}: are they in {self.agreement.currency}?",
+            )  # fmt: skip
+
+    def _tell_retroactive(self, rows: pl.DataFrame, sheet: Sheet) -> None:
+        if sheet.received is None:
+            return
+        received = midnight_utc(
+            _local_day(sheet.received, self.agreement.zone), self.agreement.zone
+        )
+        past = rows.filter(
+            pl.col("valid_from") < received, ~pl.col("change").is_in(["unchanged", "first"])
+        )
+        for at in past.iter_rows(named=True):
+            self._find(
+                Kind.RETROACTIVE, at, "from", f"{at['valid_from']:%Y-%m-%d}",
+                f"{at['change']} of {at['destination']} is before the sheet came: kept; "
+                "usage since may be rated again",
+            )  # fmt: skip
+
+    # notice
+
+    def _noticed(self, rows: pl.DataFrame, sheet: Sheet) -> pl.DataFrame:
+        """Date changes that break the notice to their earliest valid day (RS4, B09)."""
+        if sheet.received is None:
+            return rows
+        terms, zone = self.agreement.notice, self.agreement.zone
+        day = counted_from(sheet.received, terms.cut_off, zone)
+        days = {
+            "increase": terms.increase_days,
+            "decrease": terms.decrease_days,
+            "new": terms.new_days,
+            "withdrawn": terms.withdrawal_days,
+            "blocked": terms.withdrawal_days,
+        }
+        earliest = {
+            change: midnight_utc(day + timedelta(days=count), zone)
+            for change, count in days.items()
+            if count
+        }
+        if not earliest:
+            return rows
+        first = pl.col("change").replace_strict(earliest, default=None, return_dtype=UTC_TIME)
+        rows = rows.with_columns(
+            pl.col("valid_from").alias("_requested"),
+            (pl.col("valid_from") < first).fill_null(False).alias("_late"),
+        ).with_columns(pl.when("_late").then(first).otherwise("valid_from").alias("valid_from"))
+        self.breaches += [
+            Breach(
+                self.agreement.key, at["sheet"], at["row"], str(at["code"]), at["_requested"],
+                at["valid_from"], at["change"], at["destination"],
+            )
+            for at in rows.filter("_late").iter_rows(named=True)
+        ]  # fmt: skip
+        ended = (pl.col("valid_to") <= pl.col("valid_from")).fill_null(False)
+        # two changes of a code may come to the same day: what was asked for later holds then
+        return (
+            rows.filter(~ended)
+            .sort("_requested", maintain_order=True)
+            .unique([*KEY, "valid_from"], keep="last", maintain_order=True)
+            .drop("_requested", "_late")
+        )
+
+    # merging
+
+    def _merged(self, state: pl.DataFrame, rows: pl.DataFrame, sheet: Sheet | None) -> pl.DataFrame:
+        """What was in force with the rows of the next sheet, which may correct it."""
+        instant = [*KEY, "valid_from"]
+        clash = rows.join(state.select(instant), on=instant, how="semi")
+        corrects = sheet is not None and (sheet.duplicates == "last" or sheet.mode == "full")
+        if not corrects:
+            report(
+                clash,
+                "code",
+                "stands otherwise in an earlier sheet for the same instant: say "
+                "`duplicates: last` if this one corrects it",
+                self.problems,
+            )
+        for at in clash.iter_rows(named=True):
+            self._find(Kind.DUPLICATE, at, "code", at["code"], "replaces a row of the same instant")
+        state = state.join(rows.select(instant), on=instant, how="anti")
+        if sheet is not None and sheet.mode == "full":
+            state = self._without_superseded(state, rows, sheet)
+        return pl.concat([state.select(rows.columns), rows])
+
+    def _without_superseded(
+        self, state: pl.DataFrame, rows: pl.DataFrame, sheet: Sheet
+    ) -> pl.DataFrame:
+        """A full sheet is all that is agreed from its date on: earlier announcements end."""
+        effective = self._effective(rows, sheet) if rows.height else None
+        if effective is None:
+            return state
+        later = state.filter(pl.col("valid_from") > effective)
+        for at in later.iter_rows(named=True):
+            self._find(
+                Kind.SUPERSEDED, at, "from", f"{at['valid_from']:%Y-%m-%d}",
+                f"announcement for {at['destination']} is not in the full sheet that came later",
+            )  # fmt: skip
+        return state.filter(pl.col("valid_from") <= effective)
+
+    def _find(
+        self, kind: Kind, at: Mapping[str, object], field: str, value: object, message: str
+    ) -> None:
+        row = at["row"]
+        self.findings.append(
+            Finding(
+                kind,
+                self.agreement.key,
+                str(at["sheet"]),
+                row if isinstance(row, int) else None,
+                field,
+                str(value),
+                message,
+            )
+        )
+
+
+def counted_from(received: date | datetime, cut_off: int | None, zone: str) -> date:
+    """The local day from which notice counts: that of receipt, or the next after the cut-off.
+
+    `cut_off` is in seconds of the local day; a bare date came before it.
+    """
+    day = _local_day(received, zone)
+    if cut_off is None or not isinstance(received, datetime):
+        return day
+    local = received.astimezone(ZoneInfo(zone)) if received.tzinfo else received
+    late = local.hour * 3600 + local.minute * 60 + local.second > cut_off
+    return day + timedelta(days=1) if late else day
+
+
+def _local_day(received: date | datetime, zone: str) -> date:
+    if not isinstance(received, datetime):
+        return received
+    return (received.astimezone(ZoneInfo(zone)) if received.tzinfo else received).date()
+
+
+def _change() -> pl.Expr:
+    """What a row does to the code's price: any dearer term makes it an increase."""
+    ended = pl.col("_old_valid_to") <= pl.col("valid_from")
+    none = pl.col("_old_status").is_null() | (pl.col("_old_status") == "withdrawn") | ended
+    higher = pl.any_horizontal(_now(n) > _before(n) for n in _TERMS) | (
+        _cap("cap_e10") > _cap("_old_cap_e10")
+    )
+    lower = pl.any_horizontal(_now(n) < _before(n) for n in _TERMS) | (
+        _cap("cap_e10") < _cap("_old_cap_e10")
+    )
+    freed = (pl.col("_old_status") != "open") & (pl.col("status") == "open")
+    return (
+        pl.when(pl.col("status") == "withdrawn")
+        .then(pl.lit("withdrawn"))
+        .when((pl.col("status") == "blocked") & (pl.col("_old_status").ne_missing("blocked")))
+        .then(pl.lit("blocked"))
+        .when(none.fill_null(False) | freed.fill_null(False))
+        .then(pl.lit("new"))
+        .when(higher.fill_null(False))
+        .then(pl.lit("increase"))
+        .when(lower.fill_null(False))
+        .then(pl.lit("decrease"))
+        .otherwise(pl.lit("unchanged"))
+    )
+
+
+def _repeats() -> pl.Expr:
+    """Rows that say again what holds from their very instant."""
+    return (
+        (pl.col("change") == "unchanged")
+        & ~pl.col("moved")
+        & (pl.col("_old_status") == pl.col("status"))
+        & (pl.col("_old_valid_from") == pl.col("valid_from"))
+        & pl.col("valid_to").eq_missing(pl.col("_old_valid_to"))
+    ).fill_null(False)
+
+
+def _now(name: str) -> pl.Expr:
+    price = pl.col("price_e10") if name == "first_price_e10" else pl.lit(0, pl.Int64)
+    return pl.coalesce(name, price)
+
+
+def _before(name: str) -> pl.Expr:
+    price = pl.col("_old_price_e10") if name == "first_price_e10" else pl.lit(0, pl.Int64)
+    return pl.coalesce(f"_old_{name}", price)
+
+
+def _cap(name: str) -> pl.Expr:
+    return pl.col(name).fill_null(2**62)
+
+
+def _said(at: Mapping[str, object]) -> str:
+    """What a row does, in words."""
+    said = str(at["change"])
+    if at["_old_price_e10"] is not None and said in ("increase", "decrease"):
+        said += f" from {_price(at['_old_price_e10'])} to {_price(at['price_e10'])}"
+    if at["moved"] and at["_old_destination"]:
+        said += f", moved from {at['_old_destination']}"
+    return said
+
+
+def _price(e10: object) -> str:
+    if not isinstance(e10, int):
+        return "nothing"
+    return f"{e10 // 10**10}.{e10 % 10**10:010d}".rstrip("0").rstrip(".")
