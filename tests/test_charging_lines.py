@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 
 from billing_assets.charging.cycles import Cycle
+from billing_assets.charging.line import Facts, ShortCallCount
 from billing_assets.charging.lines import charge_cycle
-from billing_assets.charging.short_calls import ShortCallCount, count_short_calls
+from billing_assets.charging.short_calls import count_short_calls
 from billing_assets.core.periods import month_period
 from billing_assets.lake.tables import USAGE_DAILY
 from billing_assets.reference.load import Reference
@@ -48,14 +49,7 @@ def usage(*rows: dict[str, object]) -> pl.DataFrame:
 
 
 def charges(data: Reference, rows: pl.DataFrame, cycle: Cycle = MARCH, **more) -> list[dict]:
-    made = charge_cycle(
-        cycle,
-        data.agreements,
-        rows,
-        buckets=4,
-        sources={},
-        short_calls=more.get("short_calls", {}),
-    )
+    made = charge_cycle(Facts(cycle, data.agreements, rows, **more), buckets=4, sources={})
     return made.sort("kind", "section", "agreement", "destination").rows(named=True)
 
 
@@ -190,8 +184,8 @@ def test_short_calls_are_counted_among_the_answered_ones_of_the_period() -> None
 def test_charging_again_gives_the_same_bytes_in_any_order() -> None:
     data = reference(agreement(recurring=[{**FEE, "from": "2026-01-01"}]))
     rows = usage({}, {"destination": "US"}, {"day": date(2026, 2, 1)})
-    args = {"buckets": 4, "sources": {"usage_daily": 3}, "short_calls": {}}
-    once = charge_cycle(MARCH, data.agreements, rows, **args)
-    again = charge_cycle(MARCH, data.agreements, rows.reverse(), **args)
+    args = {"buckets": 4, "sources": {"usage_daily": 3}}
+    once = charge_cycle(Facts(MARCH, data.agreements, rows), **args)
+    again = charge_cycle(Facts(MARCH, data.agreements, rows.reverse()), **args)
     assert once.write_csv() == again.write_csv()
     assert once["charge_id"].n_unique() == once.height

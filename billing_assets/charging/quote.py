@@ -3,6 +3,7 @@
 import polars as pl
 
 from billing_assets.charging.cycles import Cycle
+from billing_assets.charging.line import Facts
 from billing_assets.charging.lines import charge_cycle
 from billing_assets.charging.short_calls import count_short_calls
 from billing_assets.core.periods import month_period
@@ -30,12 +31,16 @@ def quote_cycles(priced: PricedUsage, month: str | None = None) -> pl.DataFrame:
             terms = [version.terms for version in versions]
             quotes.append(
                 charge_cycle(
-                    Cycle(f"{offer}/{one}", terms[-1].partner, one, period),
-                    versions,
-                    usage.filter(begun, pl.col("local_day") < period.end),
+                    Facts(
+                        Cycle(f"{offer}/{one}", terms[-1].partner, one, period),
+                        versions,
+                        usage.filter(begun, pl.col("local_day") < period.end),
+                        short_calls=count_short_calls(
+                            legs, terms, period, records=pl.col("records")
+                        ),
+                    ),
                     buckets=1,
                     sources={"usage": "priced without an installation"},
-                    short_calls=count_short_calls(legs, terms, period, records=pl.col("records")),
                 )
             )
     order = ["cycle", "leg", "kind", "section", "destination", "band", "origin", "price"]

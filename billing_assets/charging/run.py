@@ -7,8 +7,9 @@ from datetime import date, timedelta
 import polars as pl
 
 from billing_assets.charging.cycles import Cycle
+from billing_assets.charging.line import Facts, ShortCallCount
 from billing_assets.charging.lines import charge_cycle
-from billing_assets.charging.short_calls import ShortCallCount, count_short_calls
+from billing_assets.charging.short_calls import count_short_calls
 from billing_assets.charging.unbilled import Claim, claim, unbilled_usage
 from billing_assets.core.errors import NotFound, StateError
 from billing_assets.lake.store import Lake
@@ -70,14 +71,13 @@ def charge(
         "days": _span(usage),
     }
     agreements = reference.agreements_of(cycle.partner)
-    charges = charge_cycle(
+    facts = Facts(
         cycle,
         agreements,
         usage,
-        buckets=buckets,
-        sources=sources,
         short_calls=_short_calls(cycle, [a.terms for a in agreements], lake),
     )
+    charges = charge_cycle(facts, buckets=buckets, sources=sources)
     lake.replace_slice(CHARGE, charges, {"month": cycle.month, "cycle": cycle.cycle})
     return Charged(cycle, charges, usage, version, claimed)
 

@@ -1,27 +1,14 @@
 """The short-call surcharge: counting the short calls of a cycle, and what they cost (J07)."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
 import polars as pl
 
+from billing_assets.charging.line import Facts, Line, ShortCallCount, count_text, plain, rule_line
 from billing_assets.core.periods import Period
 from billing_assets.reference.models import Agreement, ShortCalls
-
-
-@dataclass(frozen=True)
-class ShortCallCount:
-    """Answered calls of an agreement in a period, and how many of them were short."""
-
-    calls: int
-    short: int
-
-    @property
-    def share(self) -> Fraction:
-        """Short calls as a fraction of all, 0 when there are none."""
-        return Fraction(self.short, self.calls) if self.calls else Fraction(0)
 
 
 def count_short_calls(
@@ -69,3 +56,44 @@ def short_call_fee(count: ShortCallCount, terms: ShortCalls) -> tuple[int, Decim
     allowed = int(Fraction(terms.threshold) * count.calls)
     charged = count.short if terms.scope == "all" else count.short - allowed
     return charged, terms.fee * charged
+
+
+def short_call_lines(facts: Facts) -> list[Line]:
+    """The surcharges of agreements whose share of short calls is above their threshold (J07)."""
+    lines = []
+    for terms in facts.terms.values():
+        rule, count = terms.short_calls, facts.short_calls.get(terms.key)
+        charged, exact = short_call_fee(count, rule) if rule and count else (0, Decimal(0))
+        if rule and count and charged:
+            lines.append(_line(facts, terms, rule, count, charged, exact))
+    return lines
+
+
+def _line(
+    facts: Facts,
+    terms: Agreement,
+    rule: ShortCalls,
+    count: ShortCallCount,
+    charged: int,
+    exact: Decimal,
+) -> Line:
+    share, limit = (count_text(100 * Fraction(part)) for part in (count.share, rule.threshold))
+    return rule_line(
+        terms,
+        key=("short_calls", terms.key),
+        kind="surcharge",
+        title=f"Short calls of at most {rule.seconds} s",
+        days=(facts.cycle.period.start, facts.cycle.period.last_day),
+        exact=exact,
+        steps=[
+            f"{count.short} of {count.calls} answered calls last at most {rule.seconds} s: "
+            f"{share}%",
+            f"above {limit}%: {charged} calls ({rule.scope}) at {plain(rule.fee)} {terms.currency}",
+        ],
+        rule=f"short calls ({rule.scope})",
+        quantity=charged,
+        unit="call",
+        price=rule.fee,
+        records=charged,
+        answered=charged,
+    )

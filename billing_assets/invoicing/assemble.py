@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from billing_assets.charging.line import REPLACED
 from billing_assets.core.errors import BillingError, InputError, Problem
 from billing_assets.core.money import Rounding, minor_units, round_amount
 from billing_assets.core.periods import Period
@@ -52,11 +53,12 @@ LINE_ORDER = (
 
 
 def billable(charges: pl.DataFrame) -> pl.DataFrame:
-    """Charges that a document shows: all but records that cost nothing (unanswered calls, say).
+    """Charges that a document shows: all but records that cost nothing (unanswered calls, say)
+    and what a named rule has replaced by lines of its own.
 
     Usage that is free on purpose (bill and keep) is shown.
     """
-    return charges.filter(pl.col("rule") != "not_chargeable")
+    return charges.filter(pl.col("rule") != "not_chargeable", pl.col("kind") != REPLACED)
 
 
 def assemble(

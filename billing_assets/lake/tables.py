@@ -337,7 +337,9 @@ CHARGE = Table(
             "amount": MONEY,
             "currency": pl.String,
             "rule": pl.String,
+            "tax_treatment": pl.String,
             "steps": pl.String,
+            "inputs": pl.String,
             "sources": pl.String,
         }
     ),
@@ -346,10 +348,14 @@ CHARGE = Table(
     {
         "month": "'YYYY-MM' in which the cycle ends",
         "charge_id": "63-bit hash of the charge's key, equal at every run",
-        "kind": "usage or recurring (further kinds come with further commercial models)",
+        "kind": "usage, recurring, surcharge, ...: the charging model; replaced: usage that a "
+        "named rule prices instead, with its rated amount as exact_amount and no money",
         "section": "usage, recurring, prior_period, ...: where the document shows it",
         "exact_amount": "before the line's rounding",
+        "rule": "the term that priced it; its version is that of the agreement",
+        "tax_treatment": "empty: as the agreement's supplies are taxed; compensation: no supply",
         "steps": "JSON list of sentences that derive the amount",
+        "inputs": "JSON object of the figures that the rule was given",
         "sources": "JSON object that names what the charge was made from",
     },
 )

@@ -124,7 +124,9 @@ def charge(
         "amount": Decimal(amount),
         "currency": "EUR",
         "rule": "usage",
+        "tax_treatment": "",
         "steps": "[]",
+        "inputs": "{}",
         "sources": "{}",
         **fields,
     }

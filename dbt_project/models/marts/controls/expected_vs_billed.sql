@@ -5,7 +5,8 @@ charges as (
     select * from {{ ref('stg_charge') }}
     where
         month = {{ billing_month() }}
-        and kind = 'usage'
+        -- what a named rule prices instead keeps its rated amount in rows of its own
+        and kind in ('usage', 'replaced')
         and section = 'usage'
 
 ),

@@ -1,0 +1,169 @@
+"""A charge in the making, and what a cycle's charges are made from.
+
+Every charging model is a pure module that takes the `Facts` of a cycle and gives `list[Line]`;
+`charging.lines` calls them in turn and writes their lines in the columns of table `charge`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from billing_assets.charging.cycles import Cycle
+from billing_assets.core.money import Rounding, minor_units, round_amount
+from billing_assets.lake.tables import USAGE_DAILY
+from billing_assets.reference.load import InForce
+from billing_assets.reference.models import Agreement
+
+REPLACED = "replaced"
+"""Kind of a row that keeps what usage was rated at where a named rule prices it instead.
+
+It carries that in `exact_amount`, its `amount` is 0, and no document shows it."""
+
+
+@dataclass(frozen=True)
+class ShortCallCount:
+    """Answered calls of an agreement in a period, and how many of them were short."""
+
+    calls: int
+    short: int
+
+    @property
+    def share(self) -> Fraction:
+        """Short calls as a fraction of all, 0 when there are none."""
+        return Fraction(self.short, self.calls) if self.calls else Fraction(0)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the charges of one cycle are made from; nothing else goes in.
+
+    `usage` are rows of `usage_daily` that the cycle bills: local days of its period, and what
+    earlier days have gained or lost since they were billed. `billed` are rows of the same partner
+    on earlier days that other cycles bill, as far back as an accumulator needs them: `usage` and
+    `billed` together are all usage as it is now. `short_calls` counts those of the period by
+    agreement key.
+    """
+
+    cycle: Cycle
+    agreements: Sequence[InForce]
+    usage: pl.DataFrame
+    billed: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=USAGE_DAILY.schema))
+    short_calls: Mapping[str, ShortCallCount] = field(default_factory=dict)
+
+    @property
+    def terms(self) -> Mapping[str, Agreement]:
+        """The terms by agreement key."""
+        return {one.terms.key: one.terms for one in self.agreements}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One charge of a cycle.
+
+    `key` identifies it within its cycle, whatever else changes. `steps` derive the amount in
+    sentences, `rule` names the term that makes it, `inputs` the figures that it was made from.
+    `columns` are those of table `charge` that are its own.
+    """
+
+    key: tuple[object, ...]
+    steps: Sequence[str]
+    columns: Mapping[str, object]
+    inputs: Mapping[str, object] = field(default_factory=dict)
+
+
+def line_amount(terms: Agreement, exact: Fraction | Decimal) -> tuple[Decimal, str]:
+    """An exact amount rounded once as the agreement says for lines, and the sentence that says so.
+
+    The sentence is empty when nothing was rounded away.
+    """
+    rounding = terms.rounding.line
+    decimals = minor_units(terms.currency) if rounding.decimals is None else rounding.decimals
+    amount = round_amount(exact, decimals, rounding.method)
+    said = f"line rounded {rounding.method} to {decimals} decimals: {amount}"
+    return amount, said if amount != exact else ""
+
+
+def rule_line(
+    terms: Agreement,
+    *,
+    key: Iterable[object],
+    kind: str,
+    title: str,
+    days: tuple[date, date],
+    exact: Fraction | Decimal | int,
+    steps: Iterable[str],
+    rule: str,
+    quantity: Fraction | Decimal | int = 1,
+    unit: str = "unit",
+    price: Decimal | None = None,
+    section: str = "",
+    destination: str = "",
+    band: str = "",
+    origin: str = "",
+    records: int = 0,
+    answered: int = 0,
+    inputs: Mapping[str, object] | None = None,
+    tax_treatment: str = "",
+) -> Line:
+    """A line that a term of an agreement makes: rounded once, with its derivation.
+
+    `days` are the first and last day that it charges for; `price` is for one `unit`; `section`
+    is the kind unless given. A step with the amount is added last.
+    """
+    due = Fraction(exact)
+    amount, rounded = line_amount(terms, due)
+    signed = abs(Fraction(quantity)) * (-1 if due < 0 else 1)
+    return Line(
+        tuple(key),
+        [*steps, rounded or f"{plain(amount)} {terms.currency}"],
+        {
+            "agreement": terms.key,
+            "leg": terms.leg.value,
+            "kind": kind,
+            "section": section or kind,
+            "service": terms.service.value,
+            "description": title,
+            "destination": destination,
+            "band": band,
+            "origin": origin,
+            "first_day": days[0],
+            "last_day": days[1],
+            "records": records,
+            "answered": answered,
+            # the quantity bears the sign, because a price never does (EN 16931 BR-27)
+            "quantity": round_amount(signed, 10, Rounding.HALF_UP),
+            "unit": unit,
+            "price": price,
+            "exact_amount": round_amount(due, 10, Rounding.HALF_UP),
+            "amount": amount,
+            "currency": terms.currency,
+            "rule": rule,
+            "tax_treatment": tax_treatment,
+        },
+        inputs or {},
+    )
+
+
+def days_in_force(agreement: InForce) -> tuple[date, date]:
+    """The local days of an agreement's version: its first, and the one after its last."""
+    zone = ZoneInfo(agreement.terms.zone)
+    return agreement.start.astimezone(zone).date(), agreement.end.astimezone(zone).date()
+
+
+def count_text(units: Fraction | Decimal | int) -> str:
+    """A quantity for people, to ten decimals."""
+    return plain(round_amount(units, 10, Rounding.HALF_UP))
+
+
+def plain(value: Decimal) -> str:
+    """A decimal without trailing zeros, for people.
+
+    >>> plain(Decimal("1200.500"))
+    '1200.5'
+    """
+    return f"{value.normalize():f}"
