@@ -72,6 +72,56 @@ def rating(
     show(rows, "Rating bench (records / threads)", as_json=False)
 
 
+@bench.command()
+def intake(
+    records: Annotated[int, typer.Option(min=1000, help="records of the files")] = 10_000_000,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+) -> None:
+    """Take generated files of mixed presets in, and print the speed beside reading the same files
+    with Polars: cut into text alone, and parsed into numbers and dates as Polars finds them.
+
+    Intake also proves, normalises and checks each record, archives and logs the files, and writes
+    the records to the lake. Each figure is of a process of its own, on all processors.
+    """
+    from billing_assets.demo.bench_intake import (  # noqa: PLC0415 - only the bench needs it
+        generate,
+        measure,
+    )
+
+    with tempfile.TemporaryDirectory(prefix="icb-bench-") as scratch:
+        folder = Path(scratch)
+        _require_disk(folder, records * _BYTES_A_FILED_RECORD)
+        with console.status(f"generating {records:,} records"):
+            generate(folder / "inbox", records)
+        found = {}
+        for name in ("cut", "parsed", "intake"):
+            with console.status(f"{records:,} records: {name}"):
+                found[name] = measure(name, folder)
+    speed = {name: one["rows"] / one["seconds"] for name, one in found.items()}
+    figures: dict[str, object] = {
+        "records": int(found["intake"]["rows"]),
+        "intake records a second": f"{speed['intake']:,.0f}",
+        "intake seconds": f"{found['intake']['seconds']:.1f}",
+        "processor seconds: intake, cut into text, parsed": ", ".join(
+            f"{found[name]['processor']:.1f}" for name in ("intake", "cut", "parsed")
+        ),
+        "intake peak memory GB": f"{found['intake']['peak'] / 1e9:.2f}",
+        "Polars, cut into text, records a second": f"{speed['cut']:,.0f}",
+        "Polars, parsed into numbers and dates, records a second": f"{speed['parsed']:,.0f}",
+        "speed of Polars cutting into text": f"{speed['intake'] / speed['cut']:.0%}",
+        "speed of Polars parsing numbers and dates": f"{speed['intake'] / speed['parsed']:.0%}",
+    }
+    if as_json:
+        print_json(figures)
+        return
+    rows = [{"figure": name, "value": value} for name, value in figures.items()]
+    show(rows, "Intake bench", as_json=False)
+
+
+_BYTES_A_FILED_RECORD = 700
+"""The same for intake: the file, its copy in the archive, and its rows in the lake."""
+
+
 def _require_disk(folder: Path, wanted: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < wanted:

@@ -22,11 +22,11 @@ from billing_assets.intake.reading import (
     numbered_lines,
     read_objects,
     read_table,
+    trimmed,
 )
 from billing_assets.reference.sources import FrameLine, Source
 
 _KNOWN = (*CANONICAL, "switch")
-_TYPED = (pl.Datetime,)
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,15 @@ def read_parquet(content: bytes, name: str) -> Cells:
     nested = [column for column, kind in frame.schema.items() if kind.is_nested()]
     if nested:
         raise _refused(name, f"has lists or structures in {', '.join(nested)}")
+    texts = [column for column, kind in frame.schema.items() if kind == pl.String]
     cells = frame.with_columns(
-        pl.col(column).cast(pl.String).str.strip_chars().replace("", None)
+        pl.col(column).cast(pl.String)
         for column, kind in frame.schema.items()
-        if not isinstance(kind, _TYPED)
-    ).with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("row"))
+        if column not in texts and not isinstance(kind, pl.Datetime)
+    ).with_columns(
+        *trimmed(frame.select(texts)),
+        pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("row"),
+    )
     return Cells(Lines(cells, Lines.nothing()), frame)
 
 

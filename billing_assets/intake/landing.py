@@ -254,8 +254,10 @@ class Intake:
             (LANDED, [one.parsed.landed for one in batch]),
             (REJECTED, [one.parsed.rejected for one in batch]),
         ):
-            # the rows of a file are in their order already
-            self.lake.replace_slice(table, pl.concat(frames).lazy(), part)
+            # the rows of a file are in their order already; words are written faster as categories
+            words = [name for name in _WORDS if name in table.schema]
+            rows = pl.concat(frames).lazy().with_columns(pl.col(words).cast(pl.Categorical))
+            self.lake.replace_slice(table, rows, part)
         self.registry.files.record_all([one.arrival for one in batch], now=self.now, who=self.who)
         for one in batch:
             one.file.leave()
@@ -313,6 +315,18 @@ def _groups(waiting: Sequence[Waiting]) -> Iterator[list[Waiting]]:
     if group:
         yield group
 
+
+_WORDS = (
+    "service",
+    "switch",
+    "in_trunk",
+    "out_trunk",
+    "a_kind",
+    "event_type",
+    "status",
+    "reason",
+    "field",
+)
 
 _GROUP_BYTES, _GROUP_FILES = 128 * 1024 * 1024, 500
 

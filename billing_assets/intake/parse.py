@@ -290,12 +290,19 @@ def _milliseconds(text: pl.Series, unit_ms: int) -> pl.Series:
     return _whole(parts.to_series(0)) * 1000 + _whole(fraction)
 
 
+_TOO_LONG = 19
+"""Digits that some integers of 64 bits have, and others no more."""
+
+
 def _whole(text: pl.Series) -> pl.Series:
     """Text digits as Int64; null where it is none (the refusal names it)."""
     if text.null_count() == len(text):
-        return pl.Series(text.name, [None] * len(text), dtype=pl.Int64)
-    if text.str.contains(DIGITS).all():
         return text.cast(pl.Int64)
+    whole = text.cast(pl.Int64, strict=False)
+    if whole.null_count() == text.null_count() and not (
+        text.str.starts_with("+").any() or text.str.len_bytes().max() == _TOO_LONG
+    ):
+        return whole
     return text.to_frame("t").select(
         pl.when(pl.col("t").str.contains(DIGITS)).then("t").cast(pl.Int64, strict=False)
     )[:, 0]

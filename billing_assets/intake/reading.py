@@ -8,15 +8,16 @@ here.
 import csv
 import io
 import re
-import zlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import duckdb
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from isal import isal_zlib
 
 from billing_assets.core.errors import InputError, Problem
 
@@ -31,6 +32,8 @@ MAX_SPAN = 20
 
 _CHUNK = 16 * 1024 * 1024
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+# the library's types declare an instance where it has the class
+_DAMAGED = cast("type[Exception]", isal_zlib.IsalError)
 _MARK = b"\xef\xbb\xbf"
 _EXPONENT = r'(\w":\s*)(-?[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]+)(\s*[,}])'
 """A number with an exponent after a key; within a text, a quote has a backslash before it."""
@@ -92,7 +95,7 @@ def _gunzip(content: bytes, name: str) -> Iterator[bytes]:
     rest = content
     try:
         while rest:
-            member = zlib.decompressobj(wbits=31)
+            member = isal_zlib.decompressobj(wbits=31)
             while not member.eof:
                 part = member.decompress(rest, _CHUNK)
                 rest = member.unconsumed_tail
@@ -101,7 +104,7 @@ def _gunzip(content: bytes, name: str) -> Iterator[bytes]:
                 yield part
             # some writers fill their last block with zeros
             rest = member.unused_data.lstrip(b"\0")
-    except zlib.error as error:
+    except _DAMAGED as error:
         raise _refused(name, f"is torn: {error}") from error
 
 
@@ -300,7 +303,7 @@ def read_separated(
         schema=pl.Schema(dict.fromkeys([*names, *further], pl.String)),
         missing_columns="insert",
     ).select(names)
-    return Lines(_trimmed(columns).hstack(good.select("row", "payload")), ragged)
+    return Lines(trimmed(columns).hstack(good.select("row", "payload")), ragged)
 
 
 @dataclass(frozen=True)
@@ -404,6 +407,10 @@ def read_objects(text: bytes, names: Sequence[str]) -> Lines:
     So is an object with a name that is none of `names`: its value would be lost. A number that
     is written with an exponent stays as it is written, for its digits may have been rounded.
     """
+    plain = _read_plain_objects(text, names)
+    if plain is not None:
+        rows = pl.int_range(1, plain.height + 1, dtype=pl.Int64, eager=True)
+        return Lines(_trimmed_of(plain, text).with_columns(rows.alias("row")), Lines.nothing())
     lines = numbered_lines(text).with_columns(
         pl.col("payload").str.replace_all(_EXPONENT, '$1"$2"$3').alias("object")
     )
@@ -431,9 +438,44 @@ def read_objects(text: bytes, names: Sequence[str]) -> Lines:
         body = "\n".join(good["object"].to_list()).encode()
         columns = pl.read_ndjson(io.BytesIO(body), schema=schema)
     return Lines(
-        _trimmed(columns).hstack(good.select("row")),
+        trimmed(columns).hstack(good.select("row")),
         wrong.select("row", "payload", pl.lit(None, pl.Int64).alias("found")),
     )
+
+
+def _read_plain_objects(text: bytes, names: Sequence[str]) -> pl.DataFrame | None:
+    """The columns of a text in which every line is a flat object of known names; else None.
+
+    A name that stands twice shows in the count of names, which is that of the values.
+    """
+    key = f'"(?:{"|".join(map(re.escape, names))})"'
+    value = r'(?:"(?:[^"\\]|\\.)*"|-?[0-9]+(?:\.[0-9]+)?|true|false|null)'
+    flat = rf"^\{{{key}:{value}(?:,{key}:{value})*\}}\r?$"
+    line = pl.col("line")
+    try:
+        found = (
+            pl.scan_csv(
+                text,
+                has_header=False,
+                separator=_NO_SIGN,
+                quote_char=None,
+                schema=pl.Schema({"line": pl.String}),
+            )
+            .select(
+                line.str.contains(flat).fill_null(False).all().alias("flat"),
+                line.str.count_matches(f"[{{,]{key}:").sum().alias("names"),
+                line.str.count_matches(":null[,}]").sum().alias("nulls"),
+            )
+            .collect(engine="streaming")
+            .row(0, named=True)
+        )
+        if not found["flat"]:
+            return None
+        columns = pl.read_ndjson(io.BytesIO(text), schema=dict.fromkeys(names, pl.String))
+    except (pl.exceptions.ComputeError, pl.exceptions.SchemaError):
+        return None
+    values = columns.height * len(names) - sum(columns.null_count().row(0))
+    return columns if found["names"] - found["nulls"] == values else None
 
 
 def cells_of(line: str, separator: str = ",") -> list[str]:
@@ -445,7 +487,7 @@ def cells_of(line: str, separator: str = ",") -> list[str]:
     return [cell.strip() for cell in cells]
 
 
-def _trimmed(columns: pl.DataFrame) -> pl.DataFrame:
+def trimmed(columns: pl.DataFrame) -> pl.DataFrame:
     """Cells without blanks at their ends; empty ones are null."""
     return columns.with_columns(pl.all().str.strip_chars()).with_columns(
         pl.when(pl.col(name) != "").then(name) for name in columns.columns
@@ -457,21 +499,15 @@ def _trimmed_of(columns: pl.DataFrame, text: bytes) -> pl.DataFrame:
     signs = [sign for sign in (" ", "\t", "\r") if sign.encode() in text]
     names = columns.columns
     if text.isascii() and names:
-        edges = columns.select(
-            pl.any_horizontal(
-                pl.col(name) == "",
-                *(
-                    edge
-                    for sign in signs
-                    for edge in (
-                        pl.col(name).str.starts_with(sign),
-                        pl.col(name).str.ends_with(sign),
-                    )
-                ),
-            )
-            .any()
-            .alias(name)
-            for name in names
+
+        def edges(name: str) -> list[pl.Expr]:
+            cell = pl.col(name).str
+            return [
+                edge for sign in signs for edge in (cell.starts_with(sign), cell.ends_with(sign))
+            ]
+
+        found = columns.select(
+            pl.any_horizontal(pl.col(name) == "", *edges(name)).any().alias(name) for name in names
         ).row(0, named=True)
-        names = [name for name in names if edges[name]]
-    return columns.with_columns(_trimmed(columns.select(names))) if names else columns
+        names = [name for name in names if found[name]]
+    return columns.with_columns(trimmed(columns.select(names))) if names else columns

@@ -75,7 +75,7 @@ class Stamps:
 def read_stamps(text: pl.Series, zone: str, form: str = ISO) -> Stamps:
     """Read one column of trimmed text; null where there is no stamp or it is impossible."""
     if text.null_count() == len(text):
-        return Stamps(pl.Series(text.name, [None] * len(text), dtype=UTC_TIME))
+        return Stamps(text.cast(pl.Int64).cast(UTC_TIME))
     if isinstance(text.dtype, pl.Datetime):
         return _typed(text, zone)
     if form == EPOCH:
