@@ -56,8 +56,10 @@ class Succession:
         rows = self._single(rows, last_wins)
         if self.problems:
             return
+        effective = None
         if sheet is not None and sheet.mode == "full" and self.state is not None:
-            rows = self._with_withdrawals(rows, sheet)
+            effective = self._effective(rows, sheet)
+            rows = self._with_withdrawals(rows, sheet, effective)
             if self.problems:
                 return
         rows = self._compared(rows)
@@ -67,7 +69,9 @@ class Succession:
             if self.honour_notice:
                 rows = self._noticed(rows, sheet)
         rows = rows.filter(~_repeats())
-        self.state = rows if self.state is None else self._merged(self.state, rows, sheet)
+        self.state = (
+            rows if self.state is None else self._merged(self.state, rows, sheet, effective)
+        )
 
     def dated(self) -> pl.DataFrame:
         """End each row where the next of its code, origin and band begins."""
@@ -102,11 +106,12 @@ class Succession:
 
     # full sheets
 
-    def _with_withdrawals(self, rows: pl.DataFrame, sheet: Sheet) -> pl.DataFrame:
+    def _with_withdrawals(
+        self, rows: pl.DataFrame, sheet: Sheet, effective: datetime | None
+    ) -> pl.DataFrame:
         """Add a withdrawal for each code in force that a full sheet leaves out."""
         assert self.state is not None
         path = rows["sheet"][0] if rows.height else ""
-        effective = self._effective(rows, sheet)
         if effective is None:
             self.problems.append(
                 Problem(
@@ -210,7 +215,7 @@ class Succession:
         )
         for at in far.iter_rows(named=True):
             self._find(Kind.OUTLIER, at, "rate", _price(at["price_e10"]),
-                       f"was {_price(at['_old_price_e10'])}: ten times apart")  # fmt: skip
+                       f"was {_price(at['_old_price_e10'])}: ten times apart or more")  # fmt: skip
         for at in rows.filter(
             pl.col("price_e10") == 0, old.ne_missing(0), pl.col("status") == "open"
         ).iter_rows(named=True):
@@ -305,7 +310,13 @@ class Succession:
 
     # merging
 
-    def _merged(self, state: pl.DataFrame, rows: pl.DataFrame, sheet: Sheet | None) -> pl.DataFrame:
+    def _merged(
+        self,
+        state: pl.DataFrame,
+        rows: pl.DataFrame,
+        sheet: Sheet | None,
+        effective: datetime | None,
+    ) -> pl.DataFrame:
         """What was in force with the rows of the next sheet, which may correct it."""
         instant = [*KEY, "valid_from"]
         clash = rows.join(state.select(instant), on=instant, how="semi")
@@ -321,17 +332,12 @@ class Succession:
         for at in clash.iter_rows(named=True):
             self._find(Kind.DUPLICATE, at, "code", at["code"], "replaces a row of the same instant")
         state = state.join(rows.select(instant), on=instant, how="anti")
-        if sheet is not None and sheet.mode == "full":
-            state = self._without_superseded(state, rows, sheet)
+        if effective is not None:
+            state = self._without_superseded(state, effective)
         return pl.concat([state.select(rows.columns), rows])
 
-    def _without_superseded(
-        self, state: pl.DataFrame, rows: pl.DataFrame, sheet: Sheet
-    ) -> pl.DataFrame:
+    def _without_superseded(self, state: pl.DataFrame, effective: datetime) -> pl.DataFrame:
         """A full sheet is all that is agreed from its date on: earlier announcements end."""
-        effective = self._effective(rows, sheet) if rows.height else None
-        if effective is None:
-            return state
         later = state.filter(pl.col("valid_from") > effective)
         for at in later.iter_rows(named=True):
             self._find(
