@@ -87,13 +87,19 @@ class Lake:
         return new.version
 
     @contextmanager
-    def replacing(self, table: Table, part: Slice) -> Iterator["NewSlice"]:
+    def replacing(self, table: Table, part: Slice, read: int | None = None) -> Iterator["NewSlice"]:
         """Replace a slice by all that is written inside the context, in one commit at its end.
 
-        Raises as `replace_slice` does. When anything is raised the table stays as it was.
+        `read` is the version that the new rows were made from (default: the newest one now): a
+        slice that was replaced since then is a conflict. Raises as `replace_slice` does. When
+        anything is raised the table stays as it was.
         """
         partition_filters(table, part)  # refuses what is no slice before anything is written
-        before = _files(self._created(table), table, part) if self.exists(table) else frozenset()
+        before: frozenset[str] = frozenset()
+        if self.exists(table):
+            self._created(table)
+            delta = self._open(table, read)
+            before = _files(delta, table, part) if delta else before
         new = NewSlice(table, part, self._location(table), self._options)
         try:
             yield new

@@ -50,7 +50,7 @@ def rate_day(lake: Lake, plan: RatingPlan, *, rerate_request: int | None = None)
             failed, more = rated.write(parts, aside="reason", results=[usage_sums(parts)])
             unpriced, sums = pl.concat([unpriced, failed]), sums + more
         usage = as_usage(sums)
-        suspended = _suspense(unpriced, usage)
+        suspended = suspended_legs(unpriced, average_prices(usage))
         outcome = _balanced(plan, records, usage, suspended)
     lake.replace_slice(USAGE_DAILY, usage, {"day": plan.day})
     lake.replace_slice(SUSPENSE, suspended, {"day": plan.day, "stage": "rating"})
@@ -96,8 +96,11 @@ def _expected_legs(plan: RatingPlan, records: pl.LazyFrame) -> dict[str, int]:
 _TRUNKS = ("in_trunk", "out_trunk")
 
 
-def _suspense(unpriced: pl.DataFrame, usage: pl.DataFrame) -> pl.DataFrame:
-    """Legs without a price, with the money at risk by the partner's average of the day."""
+def suspended_legs(unpriced: pl.DataFrame, averages: pl.DataFrame) -> pl.DataFrame:
+    """Legs with a `reason` (columns of `rated_leg`) as rows of `suspense`.
+
+    The money at risk is estimated by the partner's `average_prices` of the day.
+    """
     waiting = unpriced.select(
         "day",
         pl.lit("rating").alias("stage"),
@@ -110,15 +113,6 @@ def _suspense(unpriced: pl.DataFrame, usage: pl.DataFrame) -> pl.DataFrame:
         "quantity",
         pl.col("currency").cast(pl.String).replace("", None),
     )
-    averages = (
-        usage.filter(pl.col("quantity") > 0)
-        .group_by("partner", "leg", "service")
-        .agg(pl.col("amount").sum(), pl.col("quantity").sum().alias("priced_quantity"))
-        .with_columns(
-            (pl.col("amount") * 10**10).cast(pl.Int128).alias("total_e10"),
-        )
-        .drop("amount")
-    )
     sound = pl.col("quantity") <= _MOST_ESTIMATED
     estimate = pl.col("total_e10") * pl.when(sound).then("quantity") // pl.col("priced_quantity")
     return (
@@ -129,6 +123,18 @@ def _suspense(unpriced: pl.DataFrame, usage: pl.DataFrame) -> pl.DataFrame:
         )
         .select(SUSPENSE.schema.names())
         .cast(SUSPENSE.schema)
+    )
+
+
+def average_prices(usage: pl.DataFrame) -> pl.DataFrame:
+    """Money (10^-10 units) and quantity by partner, leg and service, of rows of `usage_daily`."""
+    return (
+        usage.filter(pl.col("quantity") > 0)
+        .group_by("partner", "leg", "service")
+        .agg(
+            (pl.col("amount").sum() * 10**10).cast(pl.Int128).alias("total_e10"),
+            pl.col("quantity").sum().alias("priced_quantity"),
+        )
     )
 
 
@@ -203,12 +209,13 @@ def usage_sums(legs: pl.LazyFrame, records: pl.Expr | None = None) -> pl.LazyFra
 def as_usage(sums: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Rows of `usage_daily` from one or more `usage_sums`; what has no price is left out."""
     order = [name for name in USAGE_DAILY.schema if name not in _MEASURES]
+    priced = [one.filter(pl.col("reason").is_null()) for one in sums]
+    rows = priced[0]
+    if len(priced) > 1:
+        keys = [*_KEYS, *_OF_AGREEMENT]
+        rows = pl.concat(priced).group_by(keys).agg(pl.col(_MEASURES).sum())
     return (
-        pl.concat(sums)
-        .filter(pl.col("reason").is_null())
-        .group_by(*_KEYS, *_OF_AGREEMENT)
-        .agg(pl.col(_MEASURES).sum())
-        .with_columns(
+        rows.with_columns(
             decimal_of_e10(pl.col("fees")),
             decimal_of_e10(pl.col("amount")),
             pl.col("destination").fill_null(""),
