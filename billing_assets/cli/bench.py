@@ -16,6 +16,9 @@ bench = typer.Typer(
     no_args_is_help=True,
 )
 
+LINES_OF_200_PAGES = 7_000
+"""Lines of a document that fill about 200 pages of the default layout."""
+
 _BYTES_A_RECORD = 120
 """Disk that a record of the bench takes: its chunk, its slice of `xdr` and its rated legs."""
 
@@ -157,3 +160,49 @@ def _figures(
         "minutes for 625 million xDRs, one leg": f"{full_day / speed['rate'] / 60:.1f}",
         "minutes for 625 million xDRs, two legs": f"{2 * full_day / speed['rate'] / 60:.1f}",
     }
+
+
+@bench.command()
+def invoicing(
+    partners: Annotated[int, typer.Option(min=1, max=999, help="partners, two documents each")] = (
+        500
+    ),
+    records: Annotated[
+        int, typer.Option(min=1000, help="records of one itemised file")
+    ] = 10_000_000,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+) -> None:
+    """Bill a month of many partners from usage to issued documents (PDF, XML, CSV, itemised);
+    render a PDF of 200 pages; write one large itemised file. Figures are of this machine.
+    """
+    from billing_assets.core.settings import Settings  # noqa: PLC0415 - only the bench needs it
+    from billing_assets.demo.bench_invoicing import (  # noqa: PLC0415
+        Month,
+        itemised,
+        long_pdf,
+        prepare,
+        run,
+    )
+    from billing_assets.installation import Installation  # noqa: PLC0415
+
+    month = Month(partners)
+    with tempfile.TemporaryDirectory(prefix="icb-bench-") as scratch:
+        folder = Path(scratch)
+        home = Installation.open(Settings(home=folder / "home", user="bench"))
+        with console.status("generating usage and rated legs"):
+            prepare(home, month)
+        with console.status(f"billing {partners} partners"):
+            billed = run(home, month)
+        with console.status("rendering 200 pages"):
+            long = long_pdf(home, month, LINES_OF_200_PAGES)
+        with console.status(f"writing {records:,} itemised records"):
+            written = itemised(home, records, folder)
+    if as_json:
+        print_json({"month": billed, "long_pdf": long, "itemised": written})
+        return
+    for title, figures in (("A month", billed), ("Long PDF", long), ("Itemised file", written)):
+        show(
+            [{"figure": name, "value": value} for name, value in figures.items()],
+            title,
+            as_json=False,
+        )
