@@ -102,6 +102,7 @@ def finalise_cycle(
     guard: Callable[[Cycle, Sequence[Cycle]], None] | None = None,
     ledger: Ledger | None = None,
     home_currency: str = "",
+    ahead: Mapping[str, Mapping[str, StoredFile]] | None = None,
     now: datetime,
     who: str,
 ) -> list[registered.Document]:
@@ -109,7 +110,8 @@ def finalise_cycle(
 
     Their content is what was approved; dates, layout and engines are today's. A cycle that is
     final already gives back its documents unchanged. `guard` is as in `Documents.finalise`;
-    `ledger` adds the documents' journals. Raises what that and the renderers raise; then no
+    `ledger` adds the documents' journals; `ahead` are files made before, by the hash of the
+    numbered document. Raises what that and the renderers raise; then no
     number is used up.
     """
     run = registry.cycles.get(cycle_id).runs
@@ -119,8 +121,10 @@ def finalise_cycle(
 
     def freeze(draft: Draft, number: str) -> Frozen:
         final = revised(issued[draft.id], number=number)
-        contents = render(final, templates, ledger=ledger, home_currency=home_currency)
-        files = _keep(final, contents, blobs)
+        files = dict((ahead or {}).get(final.sha256(), {}))
+        if not files:
+            contents = render(final, templates, ledger=ledger, home_currency=home_currency)
+            files = _keep(final, contents, blobs)
         if ITEMISED in draft.files:
             name = file_name(final, ITEMISED) + _zipped(draft.files[ITEMISED].name)
             files[ITEMISED] = replace(draft.files[ITEMISED], name=name)
@@ -134,6 +138,26 @@ def finalise_cycle(
         now=now,
         who=who,
     )
+
+
+def rendered_as(
+    draft: Draft,
+    number: str,
+    *,
+    blobs: BlobStore,
+    templates: Path,
+    issue_date: date,
+    ledger: Ledger | None,
+    home_currency: str,
+) -> tuple[str, dict[str, StoredFile]]:
+    """Render and keep a draft as it would be issued; returns that document's hash and files.
+
+    Nothing is issued by this. Raises what the renderers raise.
+    """
+    document = _issued_on(issue_date, _load(blobs, draft.canonical_sha256), templates)
+    final = revised(document, number=number)
+    contents = render(final, templates, ledger=ledger, home_currency=home_currency)
+    return final.sha256(), _keep(final, contents, blobs)
 
 
 def revised(document: Document, **changes: Any) -> Document:

@@ -34,7 +34,7 @@ from billing_assets.reference.models import Cadence, Partner
 from billing_assets.registry import cycles as registered_cycles
 from billing_assets.registry import documents as registered
 from billing_assets.registry.cycles import FINALISED, USAGE_VERSION, Finding
-from billing_assets.registry.documents import Draft
+from billing_assets.registry.documents import Draft, StoredFile
 from billing_assets.registry.schema import CycleState
 
 
@@ -140,12 +140,19 @@ def run_cycle(
 
 
 def approve_and_issue(
-    home: Installation, cycle_id: str, *, approver: str, issue_date: date, now: datetime, who: str
+    home: Installation,
+    cycle_id: str,
+    *,
+    approver: str,
+    issue_date: date,
+    now: datetime,
+    who: str,
+    ahead: Mapping[str, Mapping[str, StoredFile]] | None = None,
 ) -> list[registered.Document]:
     """Approve a drafted cycle in another person's name and issue its documents.
 
-    Issuing a final cycle again returns its documents unchanged. Raises `StateError` as the
-    registry does.
+    `ahead` is as in `finalise_cycle`. Issuing a final cycle again returns its documents
+    unchanged. Raises `StateError` as the registry does.
     """
     known = home.registry.cycles.get(cycle_id)
     if known.state is CycleState.DRAFT:
@@ -159,6 +166,7 @@ def approve_and_issue(
         guard=require_creditable if known.is_correction else require_still_due,
         ledger=home.reference.ledger,
         home_currency=home.reference.carrier.currency,
+        ahead=ahead,
         now=now,
         who=who,
     )

@@ -209,6 +209,12 @@ class Documents:
                     pinned.setdefault("usage_daily", set()).add(int(totals[USAGE_VERSION]))
         return pinned
 
+    def last_numbers(self) -> dict[tuple[str, str, int], int]:
+        """Return the last number given by entity, series and year."""
+        with self._database.reading() as connection:
+            rows = connection.execute(select(number_series)).mappings()
+            return {(r["entity"], r["series"], r["year"]): r["last_number"] for r in rows}
+
     def check_gaps(self) -> list[Gap]:
         """Return every series in which a number up to the last one given has no document."""
         numbers = select(document.c.number, number_series).join_from(
@@ -239,7 +245,7 @@ def _check_drafts(connection: Connection, cycle_id: str, drafts: Sequence[Draft]
                 f"are not gross {unnumbered.gross}"
             )
         try:
-            distinct = _number_text(unnumbered, 1) != _number_text(unnumbered, 2)
+            distinct = written_number(unnumbered, 2000, 1) != written_number(unnumbered, 2000, 2)
         except (LookupError, ValueError, AttributeError):
             distinct = False
         if not distinct:
@@ -305,7 +311,7 @@ def _issue(
     who: str,
 ) -> None:
     number = _next_number(connection, unnumbered)
-    number_text = _number_text(unnumbered, number)
+    number_text = written_number(unnumbered, unnumbered.issue_date.year, number)
     bearer = connection.scalar(
         select(document.c.id).where(
             document.c.entity == unnumbered.entity, document.c.number_text == number_text
@@ -357,10 +363,9 @@ def _next_number(connection: Connection, unnumbered: Draft) -> int:
     return last + 1
 
 
-def _number_text(unnumbered: Draft, number: int) -> str:
-    return unnumbered.number_format.format(
-        series=unnumbered.series, year=unnumbered.issue_date.year, number=number
-    )
+def written_number(unnumbered: Draft, year: int, number: int) -> str:
+    """How a draft's number of a year is written."""
+    return unnumbered.number_format.format(series=unnumbered.series, year=year, number=number)
 
 
 def _drafts(connection: Connection, cycle_id: str, run: int) -> list[Draft]:

@@ -15,7 +15,8 @@ from pydantic import Field
 from billing_assets.charging.cycles import Cycle, registered_cycle
 from billing_assets.core.errors import BillingError, NotFound
 from billing_assets.invoicing.delivery.run import deliver
-from billing_assets.invoicing.run import CycleRun, approve_and_issue, due_cycles, run_cycle
+from billing_assets.invoicing.parallel import draft_cycles, render_ahead
+from billing_assets.invoicing.run import CycleRun, approve_and_issue, due_cycles
 from billing_assets.orchestration.groups import Group
 from billing_assets.orchestration.partitions import CYCLES
 from billing_assets.orchestration.resources import Home, now
@@ -73,19 +74,25 @@ def billing_cycle(
     """
     reference = installation.reference
 
+    def due(month: str, partner: str) -> list[Cycle]:
+        cycles = due_cycles(installation, reference.partner(partner), month, now())
+        return [cycle for cycle in cycles if not config.cycles or cycle.cycle in config.cycles]
+
+    runs_of = draft_cycles(
+        installation,
+        [
+            cycle
+            for month, partner in _keys(context)
+            if partner in reference.partners
+            for cycle in due(month, partner)
+        ],
+        issue_date=_issue_date(config),
+        now=now(),
+        who=installation.settings.user,
+    )
+
     def draft(key: dg.MultiPartitionKey, month: str, partner: str) -> None:
-        due = due_cycles(installation, reference.partner(partner), month, now())
-        runs = _each_cycle(
-            [cycle for cycle in due if not config.cycles or cycle.cycle in config.cycles],
-            lambda cycle: run_cycle(
-                installation,
-                reference,
-                cycle,
-                issue_date=_issue_date(config),
-                now=now(),
-                who=installation.settings.user,
-            ),
-        )
+        runs = _each_cycle(due(month, partner), lambda cycle: _come_to(runs_of[cycle.cycle]))
         blocked = any(run.state is CycleState.BLOCKED for run in runs)
         _report(context, key, runs, ["charge", "validation"] if blocked else list(STEPS))
 
@@ -113,16 +120,26 @@ def issued_invoices(
 ) -> Iterator[dg.MaterializeResult]:
     """Issue the drafted cycles of some partners, approved in the approver's name."""
 
+    def named(month: str, partner: str) -> list[Cycle]:
+        known = installation.registry.cycles.list(month=month, partner=partner)
+        return [
+            registered_cycle(cycle)
+            for cycle in sorted(known, key=lambda cycle: cycle.period)
+            if not config.cycles or cycle.id in config.cycles
+        ]
+
+    ahead = render_ahead(
+        installation,
+        [cycle.cycle for key in _keys(context) for cycle in named(*key)],
+        _issue_date(config),
+    )
+
     def issue(key: dg.MultiPartitionKey, month: str, partner: str) -> None:
         known = installation.registry.cycles.list(month=month, partner=partner)
         if not known:
             raise NotFound(f"no cycle of {month} was run", hint="materialise `invoice_draft` first")
         issued = _each_cycle(
-            [
-                registered_cycle(cycle)
-                for cycle in sorted(known, key=lambda cycle: cycle.period)
-                if not config.cycles or cycle.id in config.cycles
-            ],
+            named(month, partner),
             lambda cycle: approve_and_issue(
                 installation,
                 cycle.cycle,
@@ -130,6 +147,7 @@ def issued_invoices(
                 issue_date=_issue_date(config),
                 now=now(),
                 who=installation.settings.user,
+                ahead=ahead,
             ),
         )
         rows = [
@@ -208,6 +226,22 @@ def _each_cycle(cycles: Sequence[Cycle], step: Callable[[Cycle], T]) -> list[T]:
     if failures:
         raise BillingError("; ".join(failures))
     return done
+
+
+def _come_to(outcome: T | Exception) -> T:
+    """What came of a step elsewhere; raises what it raised."""
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def _keys(context: dg.AssetExecutionContext) -> list[tuple[str, str]]:
+    """Month and partner of each partition of the run."""
+    return [
+        (key.keys_by_dimension["month"], key.keys_by_dimension["partner"])
+        for key in context.partition_keys
+        if isinstance(key, dg.MultiPartitionKey)
+    ]
 
 
 def _each_partner(
