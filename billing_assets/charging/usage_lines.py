@@ -7,6 +7,7 @@ Where a named rule prices some usage instead of its records, the same grouping m
 from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import polars as pl
 
@@ -42,7 +43,7 @@ def replaced_lines(
     return [_line(terms[row["agreement"]], row, rule) for row in _grouped(cycle, usage)]
 
 
-def _grouped(cycle: Cycle, usage: pl.DataFrame) -> list[dict[str, object]]:
+def _grouped(cycle: Cycle, usage: pl.DataFrame) -> list[dict[str, Any]]:
     return (
         usage.with_columns(pl.col("local_day") < cycle.period.start)
         .rename({"local_day": "prior"})
@@ -59,7 +60,7 @@ def _grouped(cycle: Cycle, usage: pl.DataFrame) -> list[dict[str, object]]:
     )
 
 
-def _line(terms: Agreement, row: dict[str, object], rule: str | None) -> Line:
+def _line(terms: Agreement, row: dict[str, Any], rule: str | None) -> Line:
     units = Fraction(int(str(row["billed_units"])), units_per_price(terms))
     exact = Decimal(str(row["amount"]))
     rate = row["rate_e10"]

@@ -15,20 +15,10 @@ from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, mod
 
 from billing_assets.core.errors import InputError, Problem
 from billing_assets.core.settings import PROJECT_ROOT
-from billing_assets.reference.models import (
-    Carrier,
-    Clock,
-    CurrencyCode,
-    DecimalText,
-    Form,
-    Identifier,
-    Name,
-    Partner,
-    Service,
-    Trunk,
-    Zone,
-)
+from billing_assets.reference.forms import Form, Identifier, Name
+from billing_assets.reference.models import Carrier, Clock, Partner, Service
 from billing_assets.reference.sources import Source
+from billing_assets.reference.values import CurrencyCode, DecimalText, Trunk, Zone
 from billing_assets.reference.yamltext import Located
 
 DEMO_DATA = PROJECT_ROOT / "data" / "demo"

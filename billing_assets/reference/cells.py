@@ -14,7 +14,8 @@ from billing_assets.core.money import E10, to_e10
 from billing_assets.core.periods import midnight_utc
 from billing_assets.lake.tables import UTC_TIME
 from billing_assets.reference.codes import report
-from billing_assets.reference.models import MAX_PRICE, Agreement, parse_moment
+from billing_assets.reference.models import Agreement
+from billing_assets.reference.values import MAX_PRICE, parse_moment
 
 _PRICES = ("rate", "first_rate", "setup_fee", "minimum", "cap", "previous_rate")
 _PRICE_PATTERN = r"^\d{1,8}(\.\d{1,10})?$"

@@ -6,120 +6,35 @@ are local to the zone beside them; windows are half-open.
 """
 
 import re
-from datetime import date, datetime, time
+from datetime import date, time
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from iso4217 import Currency
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
-    StringConstraints,
     model_validator,
 )
 
-from billing_assets.core.money import Rounding, parse_decimal, to_e10
+from billing_assets.core.money import Rounding
 from billing_assets.reference.channels import Channels, Format
 from billing_assets.reference.forms import Form, Identifier, Name
-
-
-def _no_float(value: object) -> object:
-    """Take decimals from their written text only: a binary float has already lost digits."""
-    if isinstance(value, bool | float):
-        raise ValueError("is not a decimal; write it as text or in plain decimal notation")
-    if isinstance(value, str):
-        return parse_decimal(value)
-    return value
-
-
-def _exact(value: Decimal) -> Decimal:
-    to_e10(value)
-    return value
-
-
-def _zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ValueError("is not an IANA time zone") from error
-    return value
-
-
-def _currency(value: str) -> str:
-    try:
-        known = Currency(value).exponent is not None
-    except ValueError:
-        known = False
-    if not known:
-        raise ValueError("is not an ISO 4217 currency with a minor unit")
-    return value
-
-
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})?")
-
-
-def parse_moment(text: str) -> date | datetime:
-    """Read a date, or a time in whole seconds with or without an offset.
-
-    Raises `ValueError` for anything else.
-
-    >>> parse_moment("2026-03-01T12:00:00")
-    datetime.datetime(2026, 3, 1, 12, 0)
-    """
-    stripped = text.strip()
-    try:
-        if _DAY.fullmatch(stripped):
-            return date.fromisoformat(stripped)
-        if _TIME.fullmatch(stripped):
-            return datetime.fromisoformat(stripped)
-    except ValueError:
-        pass
-    raise ValueError("is not a date (2026-03-01) or time in whole seconds (2026-03-01T12:00:00)")
-
-
-def _moment(value: object) -> object:
-    """Take moments from their written text: a bare number would be read as seconds since 1970."""
-    if isinstance(value, date):
-        return value
-    return parse_moment(str(value))
-
-
-def _day(value: object) -> object:
-    moment = _moment(value)
-    if isinstance(moment, datetime):
-        raise ValueError("is not a date such as 2026-03-01")
-    return moment
-
-
-def _digits(value: object) -> object:
-    """Accept digits as text or as a whole number."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _codes(value: object) -> object:
-    """Accept one code or a list of them, as text or as whole numbers."""
-    items = value if isinstance(value, list) else [value]
-    return [_digits(item) for item in items]
-
-
-MAX_PRICE = 10_000_000
-"""Largest price or fee in any currency: below it no record's amount can overflow."""
-
-DecimalText = Annotated[Decimal, BeforeValidator(_no_float), AfterValidator(_exact)]
-NoticeDays = Annotated[int, Field(ge=0, le=365)]
-Price = Annotated[DecimalText, Field(ge=0, le=MAX_PRICE)]
-Moment = Annotated[date | datetime, BeforeValidator(_moment)]
-Day = Annotated[date, BeforeValidator(_day)]
-Zone = Annotated[str, AfterValidator(_zone)]
-CurrencyCode = Annotated[str, AfterValidator(_currency)]
-Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
-Code = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,14}$")]
-Codes = Annotated[list[Code], BeforeValidator(_codes)]
-Trunk = Annotated[str, StringConstraints(pattern=r"^[^/\s]+/[^\s]+$")]
+from billing_assets.reference.values import (
+    Codes,
+    Country,
+    CurrencyCode,
+    Day,
+    DecimalText,
+    Moment,
+    NoticeDays,
+    Price,
+    Trunk,
+    Zone,
+    codes,
+    digits,
+)
+from billing_assets.reference.volume_terms import Commitment, VolumeRule
 
 
 class Leg(StrEnum):
@@ -461,8 +376,8 @@ class RateRow(Form):
     the match without a price.
     """
 
-    codes: Annotated[list[Name], BeforeValidator(_codes), Field(alias="code")]
-    country_code: Annotated[str, BeforeValidator(_digits), Field(pattern=r"^[1-9][0-9]{0,2}$")] = ""
+    codes: Annotated[list[Name], BeforeValidator(codes), Field(alias="code")]
+    country_code: Annotated[str, BeforeValidator(digits), Field(pattern=r"^[1-9][0-9]{0,2}$")] = ""
     destination: str = ""
     price: Price | None = Field(default=None, alias="rate")
     first_price: Price | None = Field(default=None, alias="first_rate")
@@ -575,6 +490,8 @@ class Agreement(Form):
     rates: tuple[RateRow, ...] = ()
     sheets: tuple[Sheet, ...] = ()
     recurring: tuple[Recurring, ...] = ()
+    volume: tuple[VolumeRule, ...] = ()
+    commitments: tuple[Commitment, ...] = ()
 
     @property
     def key(self) -> str:

@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from billing_assets.reference.models import Form, Identifier, Service, Trunk, Zone
+from billing_assets.reference.forms import Form, Identifier
+from billing_assets.reference.models import Service
+from billing_assets.reference.values import Trunk, Zone
 
 CountryCode = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,2}$")]
 """A country code of E.164, as digits."""

@@ -1,0 +1,111 @@
+"""The values of reference forms: exact decimals, days, moments, zones, codes.
+
+Each refuses what it cannot hold exactly, in words for the person who wrote the file.
+"""
+
+import re
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from iso4217 import Currency
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+
+from billing_assets.core.money import parse_decimal, to_e10
+
+
+def _no_float(value: object) -> object:
+    """Take decimals from their written text only: a binary float has already lost digits."""
+    if isinstance(value, bool | float):
+        raise ValueError("is not a decimal; write it as text or in plain decimal notation")
+    if isinstance(value, str):
+        return parse_decimal(value)
+    return value
+
+
+def _exact(value: Decimal) -> Decimal:
+    to_e10(value)
+    return value
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError("is not an IANA time zone") from error
+    return value
+
+
+def _currency(value: str) -> str:
+    try:
+        known = Currency(value).exponent is not None
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError("is not an ISO 4217 currency with a minor unit")
+    return value
+
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})?")
+
+
+def parse_moment(text: str) -> date | datetime:
+    """Read a date, or a time in whole seconds with or without an offset.
+
+    Raises `ValueError` for anything else.
+
+    >>> parse_moment("2026-03-01T12:00:00")
+    datetime.datetime(2026, 3, 1, 12, 0)
+    """
+    stripped = text.strip()
+    try:
+        if _DAY.fullmatch(stripped):
+            return date.fromisoformat(stripped)
+        if _TIME.fullmatch(stripped):
+            return datetime.fromisoformat(stripped)
+    except ValueError:
+        pass
+    raise ValueError("is not a date (2026-03-01) or time in whole seconds (2026-03-01T12:00:00)")
+
+
+def _moment(value: object) -> object:
+    """Take moments from their written text: a bare number would be read as seconds since 1970."""
+    if isinstance(value, date):
+        return value
+    return parse_moment(str(value))
+
+
+def _day(value: object) -> object:
+    moment = _moment(value)
+    if isinstance(moment, datetime):
+        raise ValueError("is not a date such as 2026-03-01")
+    return moment
+
+
+def digits(value: object) -> object:
+    """Accept digits as text or as a whole number."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def codes(value: object) -> object:
+    """Accept one code or a list of them, as text or as whole numbers."""
+    items = value if isinstance(value, list) else [value]
+    return [digits(item) for item in items]
+
+
+MAX_PRICE = 10_000_000
+"""Largest price or fee in any currency: below it no record's amount can overflow."""
+
+DecimalText = Annotated[Decimal, BeforeValidator(_no_float), AfterValidator(_exact)]
+NoticeDays = Annotated[int, Field(ge=0, le=365)]
+Price = Annotated[DecimalText, Field(ge=0, le=MAX_PRICE)]
+Moment = Annotated[date | datetime, BeforeValidator(_moment)]
+Day = Annotated[date, BeforeValidator(_day)]
+Zone = Annotated[str, AfterValidator(_zone)]
+CurrencyCode = Annotated[str, AfterValidator(_currency)]
+Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+Code = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,14}$")]
+Codes = Annotated[list[Code], BeforeValidator(codes)]
+Trunk = Annotated[str, StringConstraints(pattern=r"^[^/\s]+/[^\s]+$")]
