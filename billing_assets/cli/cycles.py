@@ -19,6 +19,7 @@ from billing_assets.core.errors import BillingError, NotFound
 from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
 from billing_assets.invoicing.run import due_cycles, open_cycle, report
+from billing_assets.registry.cycles import standing
 
 app = typer.Typer(help="Billing cycles: their state, exceptions and money.", no_args_is_help=True)
 
@@ -78,7 +79,20 @@ def show_cycle(
         }
         for d in home.registry.documents.of_cycle(cycle)
     ]
-    findings = [vars(finding) for finding in known.findings]
+    waivers = {one.rule: one for one in home.registry.cycles.waivers(cycle)}
+    findings = [
+        {
+            "rule": one.rule,
+            "severity": one.severity or ("blocking" if one.blocks else "warning"),
+            "finding": one.message,
+            "owner": one.owner,
+            "waived": f"{waivers[one.rule].who}: {waivers[one.rule].reason}"
+            if one.rule in waivers
+            else "",
+            "evidence": one.query,
+        }
+        for one in known.findings
+    ]
     files = [str(path) for path in run.files]
     if as_json:
         print_json(
@@ -88,6 +102,7 @@ def show_cycle(
                 "period": str(known.period),
                 "totals": dict(run.totals),
                 "findings": findings,
+                "waivers": [vars(one) for one in waivers.values()],
                 "documents": documents,
                 "files": files,
             }
@@ -172,6 +187,26 @@ def hold(
     registry = Installation.open(settings).registry
     held = registry.cycles.hold(cycle, reason, now=datetime.now(UTC), who=settings.user)
     console.print(f"{held.id} is on hold: {held.held_reason}", highlight=False)
+
+
+@app.command("waive")
+def waive(
+    cycle: CycleId,
+    rule: Annotated[str, typer.Argument(help="the rule that blocks, as `icb cycle show` names it")],
+    reason: Annotated[str, typer.Option(help="why it may pass; kept with the cycle")],
+    who: Annotated[str, typer.Option(help="who answers for it; default ICB_USER")] = "",
+) -> None:
+    """Let a blocked cycle pass one rule; the audit log keeps who and why. Then run it again."""
+    settings = Settings()
+    if not reason.strip():
+        raise BillingError("a waiver needs a reason")
+    cycles = Installation.open(settings).registry.cycles
+    name = who.strip() or settings.user
+    current = cycles.waive(cycle, rule, reason, now=datetime.now(UTC), who=name)
+    console.print(f"{rule} of {cycle} is waived by {name}", highlight=False)
+    left = standing(current.findings, {one.rule for one in cycles.waivers(cycle)})
+    rules = ", ".join(sorted({one.rule for one in left}))
+    console.print(f"still blocked by {rules}" if rules else f"next: `icb cycle run {cycle}`")
 
 
 @app.command("release")

@@ -1,55 +1,361 @@
-"""Pre-invoice validation of one cycle (catalogue 4.1, WD3): findings, blocking or not."""
+"""Pre-invoice validation of one cycle (catalogue 3.7 and 4.1, WD3): findings, blocking or not.
 
+Rules, owners and severities are `reference.controls.RULES`, changed by `controls.yaml`. Every
+finding brings a query over the lake's views (`icb sql`) that shows what it speaks of.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import polars as pl
 
 from billing_assets.charging.run import Charged
+from billing_assets.controls.balance import imbalances
+from billing_assets.controls.profile import silent_days, silent_hours
+from billing_assets.controls.vat import vat_problem
+from billing_assets.intake.sequence import sequence_gaps
+from billing_assets.lake.store import Lake
+from billing_assets.lake.tables import SUSPENSE, TRAFFIC
+from billing_assets.reference.controls import Severity, Thresholds
+from billing_assets.reference.fixings import nearest_fixing
 from billing_assets.reference.load import Reference
+from billing_assets.reference.models import Cadence, Partner
 from billing_assets.registry.cycles import Finding
+from billing_assets.registry.registry import Registry
 
-SUSPENSE_LIMIT = Decimal("0.01")
-"""Share of a partner's answered legs that may wait in suspense before its cycle is blocked."""
+Found = tuple[str, str, str]
+"""Rule, message, evidence query."""
 
 
-def validate_cycle(charged: Charged, suspense: pl.DataFrame, reference: Reference) -> list[Finding]:
-    """What a person must know, or must mend first, before the cycle is billed.
+@dataclass(frozen=True)
+class Evidence:
+    """A charged cycle and what it is judged by; `now` tells how long suspense has waited."""
 
-    `suspense` are the partner's rows of that table on the cycle's days.
-    """
-    partner = reference.partner(charged.cycle.partner)
-    findings = _suspense(charged, suspense)
-    if charged.charges.is_empty():
-        findings.append(Finding("empty_cycle", "no charge at all in this period", blocks=False))
-    free = charged.usage.filter(
+    charged: Charged
+    reference: Reference
+    lake: Lake
+    registry: Registry
+    now: datetime
+
+    @property
+    def partner(self) -> Partner:
+        """The cycle's partner."""
+        return self.reference.partner(self.charged.cycle.partner)
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The partner's thresholds."""
+        return self.reference.controls.thresholds_of(self.partner.partner)
+
+    @property
+    def days(self) -> list[date]:
+        """The UTC days of the cycle."""
+        return self.charged.cycle.period.utc_days()
+
+    def where(self, column: str = "day") -> str:
+        """The SQL condition of the cycle's UTC days and its partner."""
+        days = self.days
+        return (
+            f"partner = '{self.partner.partner}' AND {column} BETWEEN DATE '{days[0]}' "
+            f"AND DATE '{days[-1]}'"
+        )
+
+
+def validate_cycle(evidence: Evidence) -> list[Finding]:
+    """What a person must know, or must mend or waive first, before the cycle is billed."""
+    findings = []
+    for check in _CHECKS:
+        for rule, message, query in check(evidence):
+            findings.append(
+                finding(evidence.reference, evidence.partner.partner, rule, message, query)
+            )
+    return [one for one in findings if one.severity != Severity.OFF]
+
+
+def finding(reference: Reference, partner: str, rule: str, message: str, query: str) -> Finding:
+    """A finding with the severity and the owner that hold for the partner."""
+    terms = reference.controls.rule_of(partner, rule)
+    return Finding(
+        rule,
+        message,
+        blocks=terms.severity is Severity.BLOCKING,
+        severity=terms.severity.value,
+        owner=terms.owner,
+        query=query,
+        waivable=terms.waivable,
+    )
+
+
+def _balance(e: Evidence) -> Iterator[Found]:
+    """Files of the cycle's days that do not add up: any of the missing may be this partner's."""
+    wrong = imbalances(e.lake, e.registry, e.days)
+    if wrong:
+        worst = wrong[0]
+        entry = e.registry.files.by_key(worst.file_key)
+        yield (
+            "record_balance",
+            f"{len(wrong)} file days do not add up; {entry.name if entry else worst.file_key} on "
+            f"{worst.day}: {worst.difference} records and {worst.difference_ms} ms without fate",
+            f"SELECT landed_day, switch, fate, sum(records) AS records, sum(duration_ms) AS ms "
+            f"FROM record_fate WHERE file_key = {worst.file_key} GROUP BY ALL ORDER BY ALL",
+        )
+
+
+def _profile(e: Evidence) -> Iterator[Found]:
+    first = e.days[0] - timedelta(days=e.thresholds.profile_days)
+    span = [first + timedelta(days=n) for n in range((e.days[-1] - first).days + 1)]
+    traffic = (
+        e.lake.scan(TRAFFIC, part={"day": span})
+        .filter(pl.col("partner") == e.partner.partner)
+        .group_by("day", "hour")
+        .agg(pl.col("attempts").sum())
+        .collect()
+    )
+    query = (
+        f"SELECT day, sum(attempts) AS attempts FROM traffic_hourly WHERE {e.where()} "
+        "GROUP BY day ORDER BY day"
+    )
+    for day, usual in silent_days(traffic, e.days, e.thresholds.usual_day):
+        yield "missing_days", f"no record on {day} where {usual} are usual", query
+    silent = silent_hours(traffic, e.days, e.thresholds.usual_hour)
+    if silent:
+        day, hour, usual = silent[0]
+        yield (
+            "missing_hours",
+            f"{len(silent)} hours without a record, the first {day} {hour:02}:00 UTC where "
+            f"{usual} are usual",
+            query.replace("day, sum", "day, hour, sum").replace("BY day", "BY day, hour"),
+        )
+
+
+def _sequences(e: Evidence) -> Iterator[Found]:
+    """Numbers missing between the files that brought records of the cycle's days."""
+    switches = {trunk.trunk.partition("/")[0] for one in e.partner.accounts for trunk in one.trunks}
+    keys = {
+        count.file_key
+        for count in e.registry.files.counts(e.days[0], e.days[-1] + timedelta(days=1))
+    }
+    for source in e.reference.sources.values():
+        if source.switch not in switches:
+            continue
+        files = e.registry.files.of_source(source.source)
+        known = {one.sequence for one in files}
+        received = [one.sequence for one in files if one.file_key in keys and one.sequence]
+        missing, _ = sequence_gaps(sorted(received), source.sequence_wrap)
+        missing = [number for number in missing if number not in known]
+        wraps = received and max(received) - min(received) > source.sequence_wrap // 2
+        if missing and not wraps:
+            numbers = ", ".join(map(str, missing[:5]))
+            yield (
+                "sequence_gap",
+                f"{source.source}: {len(missing)} files missing: {numbers}",
+                "SELECT landed_day, file_key, sum(records) AS records FROM record_fate WHERE "
+                f"fate = 'landed' AND switch = '{source.switch}' AND landed_day BETWEEN DATE "
+                f"'{e.days[0]}' AND DATE '{e.days[-1]}' GROUP BY ALL ORDER BY ALL",
+            )
+
+
+def _suspense(e: Evidence) -> Iterator[Found]:
+    """One finding a reason; blocking when too much of the partner's traffic waits."""
+    waiting = (
+        e.lake.scan(SUSPENSE, part={"day": e.days})
+        .filter(pl.col("partner") == e.partner.partner)
+        .group_by("reason", "currency")
+        .agg(
+            pl.len().alias("legs"),
+            pl.col("at_risk_e10").cast(pl.Int128).sum().alias("at_risk"),
+            pl.col("day").min().alias("oldest"),
+        )
+        .sort("reason")
+        .collect(engine="streaming")
+    )
+    if waiting.is_empty():
+        return
+    legs = int(waiting["legs"].sum())
+    answered = int(e.charged.usage["answered"].sum())
+    share = Decimal(legs) / Decimal(answered + legs)
+    limit, most = e.thresholds.suspense_share, e.thresholds.suspense_value
+    value = Decimal(int(waiting["at_risk"].sum() or 0)).scaleb(-10)
+    over = share > limit or (most is not None and value > most)
+    query = (
+        "SELECT day, stage, reason, detail, count(*) AS legs, sum(at_risk) AS at_risk, currency "
+        f"FROM suspense WHERE {e.where()} GROUP BY ALL ORDER BY ALL"
+    )
+    for reason, _, count, at_risk, oldest in waiting.iter_rows():
+        money = Decimal(int(at_risk or 0)).scaleb(-10).quantize(Decimal("0.01"))
+        yield (
+            "suspense" if over else "suspense_open",
+            f"{count} legs wait in suspense: {reason} ({share:.4%} of the cycle's legs in all, "
+            f"{limit:.4%} allowed; about {money} at risk)",
+            query,
+        )
+        age = (e.now.astimezone(UTC).date() - oldest).days
+        if age > e.thresholds.suspense_age_days:
+            yield "suspense_age", f"{reason}: the oldest waits for {age} days", query
+
+
+def _free(e: Evidence) -> Iterator[Found]:
+    free = e.charged.usage.filter(
         (pl.col("pricing") == "priced") & (pl.col("rate_e10") == 0) & (pl.col("answered") > 0)
     )
     if not free.is_empty():
         names = ", ".join(free["destination"].unique().sort())
-        findings.append(
-            Finding(
-                "zero_rate",
-                f"{free['answered'].sum()} answered records at a rate of zero: {names}",
-                blocks=False,
+        yield (
+            "zero_rate",
+            f"{free['answered'].sum()} answered records at a rate of zero: {names}",
+            "SELECT local_day, destination, sum(answered) AS answered, sum(duration_ms) AS ms "
+            f"FROM usage_daily WHERE {e.where()} AND rate_e10 = 0 AND pricing = 'priced' "
+            "AND answered > 0 GROUP BY ALL ORDER BY ALL",
+        )
+
+
+def _destinations(e: Evidence) -> Iterator[Found]:
+    nowhere = e.charged.usage.filter(
+        (pl.col("service") == "voice") & (pl.col("answered") > 0) & (pl.col("destination") == "")
+    )
+    invalid = (
+        e.lake.scan(SUSPENSE, part={"day": e.days})
+        .filter(
+            pl.col("partner") == e.partner.partner,
+            pl.col("reason").is_in(["INVALID_NUMBER", "BLOCKED_CODE"]),
+        )
+        .select(pl.len())
+        .collect()
+        .item()
+    )
+    count = int(nowhere["answered"].sum()) + invalid
+    if count:
+        yield (
+            "invalid_destination",
+            f"{count} answered records to no destination of the agreement, or to a blocked one",
+            f"SELECT day, reason, detail, count(*) AS legs FROM suspense WHERE {e.where()} "
+            "AND reason IN ('INVALID_NUMBER', 'BLOCKED_CODE') GROUP BY ALL ORDER BY ALL",
+        )
+
+
+def _fixing(e: Evidence) -> Iterator[Found]:
+    last = e.charged.cycle.period.last_day
+    for currency in sorted(set(e.charged.charges["currency"])):
+        if nearest_fixing(e.reference, currency, last, e.thresholds.fixing_age_days) is None:
+            yield (
+                "missing_fixing",
+                f"no fixing of {currency} within {e.thresholds.fixing_age_days} days of {last}",
+                f"SELECT currency, sum(amount) AS amount FROM charge WHERE cycle = "
+                f"'{e.charged.cycle.cycle}' GROUP BY currency",
             )
-        )
-    if "customer" in partner.roles and not partner.tax.vat_id and partner.tax.category == "AE":
-        findings.append(Finding("vat_id", "reverse charge needs the partner's VAT id", blocks=True))
-    return findings
 
 
-def _suspense(charged: Charged, suspense: pl.DataFrame) -> list[Finding]:
-    """One finding a reason; blocking when too much of the partner's traffic waits."""
-    if suspense.is_empty():
-        return []
-    answered = int(charged.usage["answered"].sum())
-    share = Decimal(suspense.height) / Decimal(answered + suspense.height)
-    reasons = suspense.group_by("reason").len().sort("reason")
-    return [
-        Finding(
-            "suspense",
-            f"{count} legs wait in suspense: {reason} ({share:.4%} of the cycle's legs in all)",
-            blocks=share > SUSPENSE_LIMIT,
+def _tax(e: Evidence) -> Iterator[Found]:
+    tax, last = e.partner.tax, e.charged.cycle.period.last_day
+    query = (
+        "SELECT leg, currency, sum(amount) AS net FROM charge WHERE cycle = "
+        f"'{e.charged.cycle.cycle}' GROUP BY ALL"
+    )
+    if "customer" in e.partner.roles and not tax.vat_id and tax.category == "AE":
+        yield "vat_id", "reverse charge needs the partner's VAT id", query
+    wrong = vat_problem(tax.vat_id, e.partner.country)
+    if wrong:
+        yield "vat_id", f"VAT id {tax.vat_id} {wrong}", query
+    if tax.vat_valid_to and tax.vat_valid_to < last:
+        yield (
+            "vat_validity",
+            f"VAT id {tax.vat_id} lapsed on {tax.vat_valid_to}, the cycle ends on {last}",
+            query,
         )
-        for reason, count in reasons.iter_rows()
+    elif tax.vat_checked and (last - tax.vat_checked).days > e.thresholds.vat_check_days:
+        yield "vat_validity", f"VAT id {tax.vat_id} was last confirmed on {tax.vat_checked}", query
+
+
+def _master_data(e: Evidence) -> Iterator[Found]:
+    missing = []
+    if not (e.partner.document.emails or e.partner.delivery or e.reference.carrier.delivery):
+        missing.append("an e-mail address or a delivery channel")
+    if "supplier" in e.partner.roles and e.partner.bank is None:
+        missing.append("the bank to pay to")
+    if missing:
+        yield (
+            "partner_data",
+            f"missing: {', '.join(missing)}",
+            f"SELECT cycle, leg, sum(amount) AS net FROM charge WHERE cycle = "
+            f"'{e.charged.cycle.cycle}' GROUP BY ALL",
+        )
+
+
+def _negative(e: Evidence) -> Iterator[Found]:
+    reverse = {
+        one.terms.key for one in e.reference.agreements_of(e.partner.partner) if one.terms.reverse
+    }
+    below = e.charged.charges.filter(
+        (pl.col("kind") == "usage")
+        & (pl.col("section") != "prior_period")
+        & (pl.col("amount") < 0)
+        & ~pl.col("agreement").is_in(sorted(reverse))
+    )
+    if not below.is_empty():
+        names = ", ".join(below["description"].unique().sort().head(3))
+        yield (
+            "negative_amount",
+            f"{below.height} usage charges below zero: {names}",
+            f"SELECT * FROM charge WHERE cycle = '{e.charged.cycle.cycle}' AND amount < 0",
+        )
+
+
+def _change(e: Evidence) -> Iterator[Found]:
+    cycle, limits = e.charged.cycle, e.thresholds
+    if cycle.cadence is Cadence.AD_HOC:
+        return
+    before = [
+        one
+        for one in e.registry.cycles.list(partner=cycle.partner)
+        if one.runs and one.period.end <= cycle.period.start and one.cadence == cycle.cadence
     ]
+    last = sorted(before, key=lambda one: one.period.end)[-limits.change_cycles :]
+    if not last:
+        return
+    sums = e.charged.charges.group_by("leg", "currency").agg(pl.col("amount").sum())
+    now = {f"{leg} {currency}": amount for leg, currency, amount in sums.iter_rows()}
+    names = {name for one in last for name in one.totals if " " in name} | set(now)
+    for name in sorted(names):
+        usual = sum((Decimal(one.totals.get(name, 0)) for one in last), Decimal(0)) / len(last)
+        amount = now.get(name, Decimal(0))
+        if usual and abs(amount - usual) > limits.change_share * abs(usual):
+            yield (
+                "change",
+                f"{name}: {amount:.2f} against {usual:.2f} on average of the last {len(last)} "
+                f"cycles ({(amount - usual) / abs(usual):+.1%})",
+                "SELECT cycle, leg, currency, sum(amount) AS net FROM charge WHERE partner = "
+                f"'{cycle.partner}' GROUP BY ALL ORDER BY ALL",
+            )
+
+
+def _empty(e: Evidence) -> Iterator[Found]:
+    period = e.charged.cycle.period
+    active = any(
+        one.start < period.end_utc and one.end > period.start_utc
+        for one in e.reference.agreements_of(e.partner.partner)
+    )
+    if e.charged.charges.is_empty() and active:
+        yield (
+            "empty_cycle",
+            "no charge at all in this period, though an agreement is in force",
+            f"SELECT day, sum(attempts) AS attempts FROM traffic_hourly WHERE {e.where()} "
+            "GROUP BY day ORDER BY day",
+        )
+
+
+_CHECKS = (
+    _balance,
+    _profile,
+    _sequences,
+    _suspense,
+    _free,
+    _destinations,
+    _fixing,
+    _tax,
+    _master_data,
+    _negative,
+    _change,
+    _empty,
+)

@@ -16,7 +16,7 @@ import polars as pl
 from billing_assets.charging.cycles import Cycle, cycles_of_month, is_closed, registered_cycle
 from billing_assets.charging.run import Charged, charge
 from billing_assets.charging.unbilled import require_still_due
-from billing_assets.controls.validation import validate_cycle
+from billing_assets.controls.validation import Evidence, finding, validate_cycle
 from billing_assets.core.errors import BillingError, StateError
 from billing_assets.installation import Installation
 from billing_assets.invoicing.assemble import assemble, billable
@@ -28,12 +28,12 @@ from billing_assets.invoicing.layout import template_hash
 from billing_assets.invoicing.pdf import engine_versions
 from billing_assets.invoicing.renderings import render
 from billing_assets.invoicing.streams import Stream, streams
-from billing_assets.lake.tables import CHARGE, RATE, RATED_LEG, SUSPENSE, USAGE_DAILY, XDR
+from billing_assets.lake.tables import CHARGE, RATE, RATED_LEG, USAGE_DAILY, XDR
 from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Cadence, Partner
 from billing_assets.registry import cycles as registered_cycles
 from billing_assets.registry import documents as registered
-from billing_assets.registry.cycles import FINALISED, USAGE_VERSION, Finding
+from billing_assets.registry.cycles import FINALISED, USAGE_VERSION, Finding, standing
 from billing_assets.registry.documents import Draft, StoredFile
 from billing_assets.registry.schema import CycleState
 
@@ -120,14 +120,16 @@ def run_cycle(
         now=now,
         who=who,
     )
-    findings = validate_cycle(charged, _suspense(home, cycle), reference)
+    findings = validate_cycle(Evidence(charged, reference, home.lake, home.registry, now))
+    waived = {one.rule for one in home.registry.cycles.waivers(cycle.cycle)}
     drafts: list[Draft] = []
     files: dict[str, bytes] = {}
-    if not any(finding.blocks for finding in findings):
+    if not standing(findings, waived):
         try:
             drafts, files = _draft(home, reference, charged, issue_date)
         except BillingError as error:
-            findings.append(Finding("document", str(error), blocks=True))
+            query = f"SELECT * FROM charge WHERE cycle = '{cycle.cycle}'"
+            findings.append(finding(reference, cycle.partner, "document", str(error), query))
     validated = home.registry.cycles.record_validation(cycle.cycle, findings, now=now, who=who)
     if validated.state is CycleState.BLOCKED:
         return report(home, cycle)
@@ -207,15 +209,6 @@ def folder_of(home: Installation, cycle: Cycle) -> Path:
 def _totals(charges: pl.DataFrame) -> dict[str, Decimal]:
     sums = charges.group_by("leg", "currency").agg(pl.col("amount").sum()).sort("leg", "currency")
     return {f"{leg} {currency}": amount.normalize() for leg, currency, amount in sums.iter_rows()}
-
-
-def _suspense(home: Installation, cycle: Cycle) -> pl.DataFrame:
-    """The partner's suspense on the UTC days of its cycle."""
-    return (
-        home.lake.scan(SUSPENSE, part={"day": cycle.period.utc_days()})
-        .filter(pl.col("partner") == cycle.partner)
-        .collect()
-    )
 
 
 def _draft(

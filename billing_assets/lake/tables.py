@@ -360,6 +360,95 @@ CHARGE = Table(
     },
 )
 
+RECORD_FATE = Table(
+    "record_fate",
+    "UTC day x landed day x file x switch x fate: records and their durations",
+    pl.Schema(
+        {
+            "day": pl.Date,
+            "landed_day": pl.Date,
+            "file_key": pl.Int64,
+            "switch": pl.String,
+            "fate": pl.String,
+            "records": pl.Int64,
+            "duration_ms": pl.Int64,
+        }
+    ),
+    ("day",),
+    ("file_key", "switch", "fate"),
+    {
+        "day": "UTC day whose slices of xdr, duplicate, partial, suspense and rated_leg tell it",
+        "landed_day": "UTC day of the record in landed; null: it never landed",
+        "fate": "landed; and what it became: duplicate, merged, suspense, rated or own",
+        "duration_ms": "of a merged call, what its first part brought",
+    },
+)
+
+TRAFFIC = Table(
+    "traffic_hourly",
+    "UTC hour x leg x partner x service x destination x high-risk code x currency",
+    pl.Schema(
+        {
+            "day": pl.Date,
+            "hour": pl.Int64,
+            "local_hour": pl.Int64,
+            "local_weekday": pl.Int64,
+            "leg": pl.String,
+            "partner": pl.String,
+            "service": pl.String,
+            "destination": pl.String,
+            "high_risk": pl.String,
+            "currency": pl.String,
+            "attempts": pl.Int64,
+            "answered": pl.Int64,
+            "user_busy": pl.Int64,
+            "no_answer": pl.Int64,
+            "short_calls": pl.Int64,
+            "duration_ms": pl.Int64,
+            "amount": MONEY,
+        }
+    ),
+    ("day",),
+    ("partner", "destination", "hour"),
+    {
+        "hour": "0 to 23, of the event in UTC",
+        "local_hour": "0 to 23 in the carrier's zone",
+        "local_weekday": "1 Monday to 7 Sunday, in the carrier's zone",
+        "high_risk": "the code of the high-risk list that the called number begins with; else ''",
+        "short_calls": "answered for no longer than the threshold `short_seconds`",
+    },
+)
+
+MARGIN = Table(
+    "margin_daily",
+    "UTC day x customer x supplier x service x destination x currencies: records with both legs",
+    pl.Schema(
+        {
+            "day": pl.Date,
+            "customer": pl.String,
+            "supplier": pl.String,
+            "service": pl.String,
+            "destination": pl.String,
+            "revenue_currency": pl.String,
+            "cost_currency": pl.String,
+            "records": pl.Int64,
+            "duration_ms": pl.Int64,
+            "revenue": MONEY,
+            "cost": MONEY,
+            "home_currency": pl.String,
+            "margin": MONEY,
+        }
+    ),
+    ("day",),
+    ("customer", "destination", "supplier"),
+    {
+        "destination": "in the words of the customer's deck",
+        "margin": "revenue less cost in one currency: theirs when both are equal, else the "
+        "home currency at the nearest fixing; null without a fixing",
+        "home_currency": "the currency of the margin",
+    },
+)
+
 TABLES = {
     table.name: table
     for table in (
@@ -373,5 +462,8 @@ TABLES = {
         RATE,
         USAGE_DAILY,
         CHARGE,
+        RECORD_FATE,
+        TRAFFIC,
+        MARGIN,
     )
 }

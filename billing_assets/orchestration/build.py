@@ -10,6 +10,7 @@ from billing_assets.orchestration.assets.billing import (
     delivered_documents,
     issued_invoices,
 )
+from billing_assets.orchestration.assets.controls import controlled_days
 from billing_assets.orchestration.assets.intake import mediation_files, xdr
 from billing_assets.orchestration.assets.rating import rated_usage
 from billing_assets.orchestration.assets.reference import reference_data
@@ -36,6 +37,7 @@ def build_defs(
             mediation_files,
             xdr,
             rated_usage,
+            controlled_days,
             *mart_assets(),
             billing_cycle,
             issued_invoices,

@@ -9,9 +9,11 @@ from datetime import date
 import dagster as dg
 import polars as pl
 
+from billing_assets.controls.balance import imbalances, judged_days
 from billing_assets.lake.tables import RATED_LEG, USAGE_DAILY
 from billing_assets.orchestration.partitions import USAGE_DAYS
 from billing_assets.orchestration.resources import Home
+from billing_assets.orchestration.tables import markdown
 
 
 @dg.asset_check(
@@ -57,6 +59,30 @@ def usage_adds_up(
     )
 
 
+@dg.asset_check(
+    asset="record_fate",
+    blocking=True,
+    description="Every row of every file has one fate, with its duration: the balance is zero.",
+)
+def record_balance_is_zero(
+    context: dg.AssetCheckExecutionContext, installation: Home
+) -> dg.AssetCheckResult:
+    """Compare the file log with the fates of the run's days whose neighbours are made too.
+
+    The others are judged when the last of them is made, and before any cycle is billed.
+    """
+    days = judged_days(installation.lake, installation.registry, _days(context))
+    wrong = imbalances(installation.lake, installation.registry, days)
+    return dg.AssetCheckResult(
+        passed=not wrong,
+        metadata={
+            "days": len(days),
+            "files out of balance": len(wrong),
+            "worst": markdown(pl.DataFrame([vars(one) for one in wrong[:20]])),
+        },
+    )
+
+
 def _days(context: dg.AssetCheckExecutionContext) -> list[date]:
     """The UTC days of the run; every rated day when it has none."""
     keys: Iterable[str] = (
@@ -67,4 +93,4 @@ def _days(context: dg.AssetCheckExecutionContext) -> list[date]:
     return [date.fromisoformat(key) for key in keys]
 
 
-CHECKS = [usage_adds_up]
+CHECKS = [usage_adds_up, record_balance_is_zero]

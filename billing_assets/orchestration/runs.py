@@ -14,6 +14,7 @@ import dagster as dg
 from billing_assets.core.errors import BillingError
 from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
+from billing_assets.orchestration.assets.controls import OUTPUTS as CONTROL_DAYS
 from billing_assets.orchestration.build import build_defs
 from billing_assets.orchestration.jobs import END_TAG, START_TAG, month_tags, neighbours
 from billing_assets.orchestration.partitions import MONTHS, USAGE_DAYS
@@ -74,7 +75,7 @@ class Runs:
         """Make the records of UTC days, and price them; consecutive days share one run."""
         for first, last in _stretches(days):
             self._run(
-                ["xdr", "rated_leg", "suspense", "usage_daily"],
+                ["xdr", "rated_leg", "suspense", "usage_daily", *CONTROL_DAYS],
                 tags={START_TAG: first.isoformat(), END_TAG: last.isoformat()},
             )
 

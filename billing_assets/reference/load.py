@@ -3,8 +3,8 @@
 Pure: a mapping of paths to bytes goes in, so any past version can be loaded from its archive.
 A file with a problem is set aside and its last good version stays in force; the rest loads.
 
-Folder: carrier.yaml, calendars.yaml, sources.yaml, layouts.yaml, ledger.yaml, fixings.csv,
-partners/*.yaml, agreements/*.yaml, and the sheets that agreements name.
+Folder: carrier.yaml, calendars.yaml, sources.yaml, layouts.yaml, controls.yaml, ledger.yaml,
+fixings.csv, partners/*.yaml, agreements/*.yaml, and the sheets that agreements name.
 """
 
 import io
@@ -24,6 +24,7 @@ from billing_assets.core.money import parse_decimal
 from billing_assets.lake.tables import RATE
 from billing_assets.reference.bands import band_problems
 from billing_assets.reference.cells import local_instant
+from billing_assets.reference.controls import Controls
 from billing_assets.reference.decks import Deck, build_deck, sheet_path
 from billing_assets.reference.findings import Breach, Finding
 from billing_assets.reference.layouts import Layout
@@ -67,6 +68,7 @@ class Reference:
     breaches: tuple[Breach, ...] = ()
     findings: tuple[Finding, ...] = ()
     ledger: Ledger | None = None
+    controls: Controls = field(default_factory=Controls)
 
     def partner(self, partner_id: str) -> Partner:
         """The partner of an id; raises `NotFound` that lists the known ones."""
@@ -179,6 +181,7 @@ class _Reader:
         agreements = self._agreements(partners, calendars, layouts)
         fixings = self._fixings()
         ledger = self._form("ledger.yaml", Ledger) if "ledger.yaml" in self.files else None
+        controls = self._controls(partners)
         if carrier is None or self.problems:
             return None
         hashes = {path: sha256_of(content) for path, content in sorted(self.files.items())}
@@ -194,6 +197,7 @@ class _Reader:
             breaches=tuple(b for a in agreements for b in a.deck.breaches),
             findings=tuple(f for a in agreements for f in a.deck.findings),
             ledger=ledger,
+            controls=controls,
         )
 
     def _located(self, path: str) -> Located | None:
@@ -427,6 +431,17 @@ class _Reader:
             if duplicate:
                 self.problems.append(Problem("fixing stands twice", path, row))
         return frame
+
+    def _controls(self, partners: Mapping[str, Partner]) -> Controls:
+        """controls.yaml, or the defaults where there is none; its partners must be known."""
+        path = "controls.yaml"
+        controls = self._form(path, Controls, Controls()) or Controls()
+        self.problems += [
+            Problem("is no partner of partners/", path, None, "partners", name)
+            for name in controls.partners
+            if name not in partners
+        ]
+        return controls
 
     def _paths(self, prefix: str) -> list[str]:
         return [p for p in sorted(self.files) if p.startswith(prefix) and p.endswith(".yaml")]

@@ -6,17 +6,17 @@ documents room's `finalise` goes on, and from there nothing goes back.
 Rules: catalogue 4.2 (runs, hold), 4.3 (segregation).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 
 from billing_assets.core.errors import NotFound, StateError
 from billing_assets.core.periods import Period
 from billing_assets.registry import audit
 from billing_assets.registry.database import Database
-from billing_assets.registry.schema import CycleState, cycle
+from billing_assets.registry.schema import CycleState, cycle, waiver
 
 NEXT_STATES: Mapping[CycleState, tuple[CycleState, ...]] = {
     CycleState.OPEN: (CycleState.RATED,),
@@ -43,11 +43,34 @@ USAGE_VERSION = "usage_daily_version"
 
 @dataclass(frozen=True)
 class Finding:
-    """What a validation rule found in a cycle; `blocks`: no document may be made from it."""
+    """What a validation rule found in a cycle; `blocks`: no document may be made from it.
+
+    `query` is SQL over the lake's views that shows the evidence; `owner` is who mends it;
+    without `waivable` nobody may let it pass.
+    """
 
     rule: str
     message: str
     blocks: bool
+    severity: str = ""
+    owner: str = ""
+    query: str = ""
+    waivable: bool = True
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """A person's word that a cycle may pass though a rule blocks it.
+
+    `finding` is what the rule had found when it was waived. It holds for later runs too.
+    """
+
+    cycle: str
+    rule: str
+    reason: str
+    finding: str
+    who: str
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -154,12 +177,13 @@ class Cycles:
     def record_validation(
         self, cycle_id: str, findings: Sequence[Finding], *, now: datetime, who: str
     ) -> Cycle:
-        """Log what validation found: the cycle is blocked when any finding blocks.
+        """Log what validation found: the cycle is blocked when a finding blocks that nobody waived.
 
         Raises `StateError` unless the cycle is rated.
         """
-        blocked = any(finding.blocks for finding in findings)
         with self._database.writing() as connection:
+            waived = {one.rule for one in _waivers(connection, cycle_id)}
+            blocked = bool(standing(findings, waived))
             return step(
                 connection,
                 get(connection, cycle_id),
@@ -168,6 +192,55 @@ class Cycles:
                 who=who,
                 findings=findings,
             )
+
+    def waive(self, cycle_id: str, rule: str, reason: str, *, now: datetime, who: str) -> Cycle:
+        """Let a blocked cycle pass a rule, by a named person with a reason.
+
+        The cycle stays blocked until it runs again. Raises `StateError` when the cycle is not
+        blocked, when the rule does not block it or may not be waived, and `ValueError` for a
+        blank reason.
+        """
+        if not reason.strip():
+            raise ValueError("a waiver needs a reason")
+        with self._database.writing() as connection:
+            current = get(connection, cycle_id)
+            found = [one for one in current.findings if one.rule == rule and one.blocks]
+            if current.state is not CycleState.BLOCKED or not found:
+                blocking = ", ".join(sorted({one.rule for one in current.findings if one.blocks}))
+                raise StateError(
+                    f"cycle {cycle_id} is {current.state} and {rule} does not block it",
+                    hint=f"what blocks it: {blocking or 'nothing'}",
+                )
+            if not all(one.waivable for one in found):
+                raise StateError(
+                    f"{rule} cannot be waived: {found[0].message}", hint="its cause must be mended"
+                )
+            facts = {
+                "cycle": cycle_id,
+                "rule": rule,
+                "reason": reason,
+                "finding": "; ".join(one.message for one in found),
+            }
+            before = [one for one in _waivers(connection, cycle_id) if one.rule == rule]
+            connection.execute(
+                delete(waiver).where(waiver.c.cycle == cycle_id, waiver.c.rule == rule)
+            )
+            connection.execute(insert(waiver).values(**facts, who=who, at=now))
+            audit.append(
+                connection,
+                "cycle.waive",
+                f"cycle:{cycle_id}",
+                now=now,
+                who=who,
+                before=before or None,
+                after=facts,
+            )
+            return current
+
+    def waivers(self, cycle_id: str) -> "list[Waiver]":
+        """What was waived in a cycle, by rule."""
+        with self._database.reading() as connection:
+            return _waivers(connection, cycle_id)
 
     def approve(self, cycle_id: str, run: int, *, now: datetime, who: str) -> Cycle:
         """Approve the drafts of a run, named so that nobody approves what they have not seen.
@@ -274,6 +347,18 @@ class Cycles:
             query = query.where(cycle.c.partner == partner)
         with self._database.reading() as connection:
             return [_cycle(row) for row in connection.execute(query).mappings()]
+
+
+def standing(findings: Sequence[Finding], waived: Collection[str]) -> list[Finding]:
+    """The blocking findings that no waiver lets pass."""
+    return [one for one in findings if one.blocks and not (one.waivable and one.rule in waived)]
+
+
+def _waivers(connection: Connection, cycle_id: str) -> list[Waiver]:
+    rows = connection.execute(
+        select(waiver).where(waiver.c.cycle == cycle_id).order_by(waiver.c.rule)
+    )
+    return [Waiver(**row) for row in rows.mappings()]
 
 
 def find(connection: Connection, cycle_id: str) -> Cycle | None:

@@ -118,6 +118,11 @@ class Documents:
         with self._database.writing() as connection:
             current = cycles.get(connection, cycle_id)
             cycles.require(current, CycleState.DRAFT)
+            if current.state is not CycleState.VALIDATED:
+                raise StateError(
+                    f"cycle {cycle_id} is {current.state}: its run has drafts",
+                    hint="withdraw the approval and run it again",
+                )
             _check_drafts(connection, cycle_id, drafts)
             for position, unnumbered in enumerate(drafts):
                 connection.execute(

@@ -307,6 +307,18 @@ cycle = Table(
 )
 
 
+waiver = Table(
+    "waiver",
+    metadata,
+    Column("cycle", Text, ForeignKey("cycle.id"), primary_key=True),
+    Column("rule", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("finding", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
+
+
 def _document_columns() -> list[Column]:
     """Columns that a draft and a final document share."""
     return [

@@ -51,14 +51,16 @@ STEPS = {
     specs=[
         dg.AssetSpec(
             name,
-            deps=[upstream],
+            deps=upstream,
             description=about,
             group_name=Group.BILLING.value,
             partitions_def=CYCLES,
             skippable=True,
         )
         for (name, about), upstream in zip(
-            STEPS.items(), ("usage_daily", "charge", "validation"), strict=True
+            STEPS.items(),
+            (["usage_daily"], ["charge", "record_fate", "traffic_hourly"], ["validation"]),
+            strict=True,
         )
     ],
     backfill_policy=dg.BackfillPolicy.single_run(),

@@ -1,0 +1,113 @@
+"""Pre-invoice validation, as its users see it: runs, `icb cycle show`, `icb cycle waive`."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from billing_assets.cli.main import app
+from billing_assets.core.errors import InputError
+from billing_assets.reference.load import load_reference
+from tests.support.controls_home import (
+    FRANCE,
+    SATELLITE,
+    TOGO,
+    Calls,
+    SmallHome,
+    at,
+    reference_files,
+    small_home,
+)
+
+CYCLE = "P01/2026-03"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallHome]:
+    """Weekdays of March with 60 calls at noon, but the 18th; 5 calls without a rate."""
+    root = tmp_path_factory.mktemp("home")
+    controls = {"partners": {"P01": {"thresholds": {"suspense_share": "0.001"}}}}
+    lapsed = {"category": "AE", "vat_id": "DE312746388", "vat_valid_to": "2026-03-22"}
+    with small_home(root, controls=controls, P01={"tax": lapsed}) as home:
+        home.deliver([Calls(at(day), 60, FRANCE) for day in (4, 11, 12, 13)])
+        home.deliver([Calls(at(25), 60, FRANCE), Calls(at(20), 3, TOGO)], sequence=3)
+        home.deliver([Calls(at(24), 5, SATELLITE)], sequence=4)
+        home.rate()
+        home.draft()
+        yield home
+
+
+def icb(home: SmallHome, *arguments: str, user: str = "carla") -> Any:
+    return CliRunner().invoke(app, arguments, env={"ICB_HOME": str(home.root), "ICB_USER": user})
+
+
+def shown(home: SmallHome, cycle: str = CYCLE) -> dict[str, Any]:
+    result = icb(home, "cycle", "show", cycle, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.output)
+
+
+def test_what_blocks_a_partner_stops_its_cycle_alone(home: SmallHome) -> None:
+    found = {one["rule"]: one for one in shown(home)["findings"]}
+    assert shown(home)["state"] == "blocked"
+    assert shown(home, "P02/2026-03")["state"] == "draft"
+    blocking = {rule for rule, one in found.items() if one["severity"] == "blocking"}
+    assert blocking == {"suspense", "vat_validity"}
+    assert "lapsed on 2026-03-22" in found["vat_validity"]["finding"]
+    assert "5 legs wait in suspense: NO_RATE" in found["suspense"]["finding"]
+    assert found["zero_rate"]["finding"].startswith("3 answered records at a rate of zero: Togo")
+    assert "no record on 2026-03-18 where 60 are usual" in found["missing_days"]["finding"]
+    assert "1 files missing: 2" in found["sequence_gap"]["finding"]
+    assert all(one["owner"] for one in found.values())
+
+
+def test_every_finding_has_a_query_that_runs_and_shows_rows(home: SmallHome) -> None:
+    for one in shown(home)["findings"]:
+        result = icb(home, "sql", one["evidence"], "--json")
+        assert result.exit_code == 0, (one["rule"], result.output)
+        assert json.loads(result.output), one["rule"]
+
+
+def test_a_named_person_waives_what_blocks_and_the_cycle_goes_on(home: SmallHome) -> None:
+    refused = icb(home, "cycle", "waive", CYCLE, "zero_rate", "--reason", "agreed")
+    assert refused.exit_code != 0
+    assert "does not block it" in str(refused.exception)
+    blank = icb(home, "cycle", "waive", CYCLE, "suspense", "--reason", " ")
+    assert "needs a reason" in str(blank.exception)
+    first = icb(home, "cycle", "waive", CYCLE, "suspense", "--reason", "billed in April")
+    assert "still blocked by vat_validity" in first.output
+    second = icb(home, "cycle", "waive", CYCLE, "vat_validity", "--reason", "renewal seen")
+    assert "icb cycle run" in second.output
+    home.draft(["P01"])
+    after = shown(home)
+    assert after["state"] == "draft", [f["finding"] for f in after["findings"]][-2:]
+    waived = {one["rule"]: one["waived"] for one in after["findings"] if one["waived"]}
+    assert waived == {"suspense": "carla: billed in April", "vat_validity": "carla: renewal seen"}
+    entries = home.runs.installation.registry.audit.entries(f"cycle:{CYCLE}")
+    logged = [(e.who, json.loads(e.after or "{}")) for e in entries if e.action == "cycle.waive"]
+    assert [(who, after["rule"], after["reason"]) for who, after in logged] == [
+        ("carla", "suspense", "billed in April"),
+        ("carla", "vat_validity", "renewal seen"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("controls", "said"),
+    [
+        ({"rules": {"no_such": {"severity": "off"}}}, "there is no rule no_such"),
+        ({"rules": {"change": {"severity": "loud"}}}, "'blocking', 'warning', 'info' or 'off'"),
+        ({"thresholds": {"suspense_share": "1.5"}}, "less than or equal to 1"),
+        ({"partners": {"P01": {"thresholds": {"loud": 1}}}}, "partners.P01.thresholds.loud"),
+        ({"partners": {"P99": {}}}, "is no partner"),
+    ],
+)
+def test_wrong_controls_are_refused_at_load(controls: dict[str, Any], said: str) -> None:
+    files = {**reference_files(), "controls.yaml": json.dumps(controls).encode()}
+    try:
+        problems = [str(one) for one in load_reference(files).problems]
+    except InputError as error:
+        problems = [str(one) for one in error.problems]
+    assert any(said in one for one in problems), problems
+    assert all("controls.yaml" in one for one in problems)
