@@ -51,9 +51,19 @@ def cycle_usage(claimed: Claim, lake: Lake, version: int) -> pl.DataFrame:
 def charge(
     cycle: Cycle, reference: Reference, lake: Lake, registry: Registry, *, buckets: int
 ) -> Charged:
-    """Charge a cycle and replace its rows in table `charge`.
+    """Charge a cycle and replace its rows in table `charge`; raises as `charges_now` does."""
+    charged = charges_now(cycle, reference, lake, registry, buckets=buckets)
+    lake.replace_slice(CHARGE, charged.charges, {"month": cycle.month, "cycle": cycle.cycle})
+    return charged
 
-    Must not be called for a final cycle: what it billed stands (`StateError`).
+
+def charges_now(
+    cycle: Cycle, reference: Reference, lake: Lake, registry: Registry, *, buckets: int
+) -> Charged:
+    """What a cycle would bill now; nothing is written.
+
+    Must not be called for a final cycle: what it billed stands (`StateError`). Raises `NotFound`
+    before any usage is rated.
     """
     if _is_final(cycle, registry):
         raise StateError(f"cycle {cycle.cycle} is final: its charges do not change")
@@ -78,7 +88,6 @@ def charge(
         short_calls=_short_calls(cycle, [a.terms for a in agreements], lake),
     )
     charges = charge_cycle(facts, buckets=buckets, sources=sources)
-    lake.replace_slice(CHARGE, charges, {"month": cycle.month, "cycle": cycle.cycle})
     return Charged(cycle, charges, usage, version, claimed)
 
 

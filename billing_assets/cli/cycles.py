@@ -1,24 +1,21 @@
 """`icb cycle`: list, show, open, hold, run and finalise billing cycles; their calendar."""
 
-import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
 import typer
 
 from billing_assets.charging.cycles import (
-    Cycle,
     ad_hoc_cycle,
     calendar,
-    cycles_of_month,
     is_closed,
     registered_cycle,
 )
 from billing_assets.cli.output import JSON_HELP, console, print_json, show
-from billing_assets.core.errors import BillingError, NotFound
+from billing_assets.core.errors import BillingError
 from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
-from billing_assets.invoicing.run import due_cycles, open_cycle, report
+from billing_assets.invoicing.run import cycle_named, due_cycles, open_cycle, report
 from billing_assets.registry.cycles import standing
 
 app = typer.Typer(help="Billing cycles: their state, exceptions and money.", no_args_is_help=True)
@@ -226,7 +223,7 @@ def run_cycles(what: What, partner: Partners = None, issue_date: IssueDate = "")
     with Runs.of(Settings()) as runs:
         home = runs.installation
         if "/" in what:
-            cycle = _cycle(home, what)
+            cycle = cycle_named(home, what)
             month, partners, cycles = cycle.month, [cycle.partner], [cycle.cycle]
         else:
             month, partners, cycles = _month(what), partner or sorted(home.reference.partners), []
@@ -282,31 +279,6 @@ def finalise(
                 [cycle.id for cycle in drafted],
             )
     list_cycles(month=month)
-
-
-def _cycle(home: Installation, name: str) -> Cycle:
-    """A cycle by its name: a registered one, or one of its partner's calendar."""
-    for known in home.registry.cycles.list():
-        if known.id == name:
-            return registered_cycle(known)
-    partner, _, period = name.partition("/")
-    for month in _months_of(period):
-        for cycle in cycles_of_month(home.reference.partner(partner), month):
-            if cycle.cycle == name:
-                return cycle
-    raise NotFound(f"there is no cycle {name}", hint="`icb cycle calendar` lists them")
-
-
-def _months_of(name: str) -> list[str]:
-    """The months in which a cycle of the calendar that is called so may end."""
-    week = re.fullmatch(r"(\d{4})-W(\d{2})", name)
-    try:
-        if week:
-            first = date.fromisocalendar(int(week[1]), int(week[2]), 1)
-            return sorted({(first + timedelta(days=n)).isoformat()[:7] for n in (0, 6, 9)})
-        return [_month(name.removesuffix("-A").removesuffix("-B"))]
-    except (ValueError, BillingError):
-        return []
 
 
 def _month(value: str) -> str:

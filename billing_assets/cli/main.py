@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from billing_assets.cli import audit, cycles, delivery, document, intake, reference
+from billing_assets.cli import audit, cycles, delivery, document, intake, invoice, reference
 from billing_assets.cli.bench import bench
 from billing_assets.cli.demo import demo
 from billing_assets.cli.output import console, fail
@@ -26,6 +26,7 @@ app.command()(demo)
 app.command()(run)
 app.command()(status)
 app.add_typer(cycles.app, name="cycle")
+app.add_typer(invoice.app, name="invoice")
 app.command()(delivery.deliver)
 app.add_typer(delivery.app, name="delivery")
 app.add_typer(document.app, name="document")

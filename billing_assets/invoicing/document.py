@@ -55,13 +55,23 @@ Exact = Annotated[
 
 
 class Kind(StrEnum):
-    """Kinds of documents; a cost statement is internal and never takes a number."""
+    """Kinds of documents.
+
+    A pro forma and a usage declaration go to the partner without a number and ask for nothing; a
+    cost statement is internal.
+    """
 
     INVOICE = "invoice"
     CREDIT_NOTE = "credit_note"
     DEBIT_NOTE = "debit_note"
     SELF_BILLED = "self_billed"
+    PRO_FORMA = "pro_forma"
+    DECLARATION = "declaration"
     COST_STATEMENT = "cost_statement"
+
+
+UNNUMBERED = (Kind.PRO_FORMA, Kind.DECLARATION, Kind.COST_STATEMENT)
+"""Kinds that are no fiscal documents: they have no number, no XML and no journal."""
 
 
 TaxCategory = Literal["S", "AE", "O", "E", "G", "Z"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from billing_assets.core.errors import BillingError, StateError
-from billing_assets.invoicing.document import Document, Kind
+from billing_assets.invoicing.document import UNNUMBERED, Document
 from billing_assets.invoicing.layout import template_hash
 from billing_assets.invoicing.pdf import engine_versions
 from billing_assets.invoicing.renderings import EXTENSIONS, render
@@ -35,7 +35,7 @@ def file_name(document: Document, format_name: str) -> str:
 
     A text template's name stays whole behind it: 'FT-2026-000001.detail.txt'.
     """
-    mark = "" if document.kind is Kind.COST_STATEMENT else "-DRAFT"
+    mark = "" if document.kind in UNNUMBERED else "-DRAFT"
     stem = re.sub(r"[^\w.-]+", "-", document.number or _id(document) + mark)
     return f"{stem}.{EXTENSIONS.get(format_name, format_name)}"
 
@@ -59,7 +59,7 @@ def keep_draft(
     its records, if there is one; it is copied. Raises `StateError` for
     a document that has its number or can have none, `BillingError` without a number series.
     """
-    if not document.is_draft or document.kind is Kind.COST_STATEMENT:
+    if not document.is_draft or document.kind in UNNUMBERED:
         raise StateError(f"{document.kind} {document.number or ''} of {_id(document)} is no draft")
     kind = DocumentKind(document.kind.value)
     series = _series(carrier, kind)

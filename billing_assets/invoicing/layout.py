@@ -28,9 +28,12 @@ from typing_extensions import override
 from billing_assets.core.errors import BillingError, NotFound
 from billing_assets.core.ids import canonical_json, sha256_of
 from billing_assets.core.money import Rounding, minor_units, round_amount
-from billing_assets.invoicing.document import Document, Kind, Line, Subtotal
+from billing_assets.invoicing.document import UNNUMBERED, Document, Line, Subtotal
 
 DEFAULT: Final = "default"
+
+FONTS: Final = "fonts"
+"""Folder beside the layouts with fonts for scripts that ours does not have."""
 
 TERRITORIES: Final = {"en": "GB", "pt": "PT"}
 """Where a language without a territory is taken to be, for its dates and digits."""
@@ -77,7 +80,7 @@ def render_layout(document: Document, templates: Path) -> str:
     locale, language = locale_of(document.language)
     words = _words(templates, language)
     environment = _environment(templates, document, locale, words)
-    name = "cost_statement" if document.kind is Kind.COST_STATEMENT else "invoice"
+    name = document.kind.value if document.kind in UNNUMBERED else "invoice"
     file = f"{name}.typ.j2"
     try:
         template = environment.select_template(
@@ -91,10 +94,10 @@ def render_layout(document: Document, templates: Path) -> str:
 
 
 def template_hash(templates: Path, name: str) -> str:
-    """Content hash of everything that a layout is made of: the default's files and its own."""
+    """Content hash of everything that a layout is made of: the default's files, its own, fonts."""
     files = [
         path
-        for folder in sorted({DEFAULT, name})
+        for folder in sorted({DEFAULT, FONTS, name})
         for path in sorted((templates / folder).rglob("*"))
         if path.is_file()
     ]
@@ -187,18 +190,19 @@ def _context(
     document: Document, locale: Locale, language: str, words: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What a template may name: the document as plain data, its groups, words and chart."""
-    internal = document.kind is Kind.COST_STATEMENT
-    number = document.number or (document.provenance.cycle if internal else words["draft"])
+    unnumbered = document.kind in UNNUMBERED
+    number = document.number or (document.provenance.cycle if unnumbered else words["draft"])
     services = {subtotal.service for subtotal in document.subtotals if subtotal.records}
     return {
         "document": document.model_dump(),
         "number": number,
         "title": f"{words['kinds'][document.kind]} {number}",
-        "is_draft": document.is_draft and not internal,
+        "is_draft": document.is_draft and not unnumbered,
         "groups": [_group(document, subtotal) for subtotal in document.subtotals],
         "record_kind": services.pop() if len(services) == 1 else "mixed",
         "derived": [line.model_dump() for line in document.lines if _is_derived(line)],
         "by_record": any(line.kind == "usage" for line in document.lines),
+        "usage_records": sum(line.records for line in document.lines if line.kind == "usage"),
         "chart": _chart(document, locale, words),
         "language": language,
         "t": words,

@@ -1,8 +1,9 @@
 """PDF of a document by Typst: PDF/A-3a and PDF/UA-1 in one file, the XML attached.
 
 The same document, layout and engine give the same bytes on every machine: the time stamp is the
-issue date and the only font is the one installed with us. What the font cannot show is refused,
-because Typst would otherwise leave a hole in an invoice without a word.
+issue date and the only fonts are the one installed with us and those that lie beside the layouts,
+never the system's. What no font can show is refused, because Typst would otherwise leave a hole in
+an invoice without a word.
 """
 
 import re
@@ -18,7 +19,7 @@ import typst
 
 from billing_assets.core.errors import BillingError
 from billing_assets.invoicing.document import Document
-from billing_assets.invoicing.layout import render_layout
+from billing_assets.invoicing.layout import FONTS, render_layout
 
 STANDARDS: Final[list["typst.PDFStandard"]] = ["a-3a", "ua-1"]
 
@@ -43,12 +44,9 @@ def render_pdf(document: Document, templates: Path, xml: bytes | None = None) ->
     lacks, naming the text, and what `render_layout` raises.
     """
     source = render_layout(document, templates)
-    inputs = {"xml": xml.decode()} if xml else {}
     stamp = datetime.combine(document.issue_date, time(), UTC)
     try:
-        compiler = typst.Compiler(
-            source.encode(), root=templates, font_paths=_fonts(), sys_inputs=inputs
-        )
+        compiler = _compiler(source, templates, {"xml": xml.decode()} if xml else {})
         output = compiler.compile(format="pdf", pdf_standards=STANDARDS, timestamp=stamp)
     except typst.TypstError as error:
         raise _explained(error, document) from error
@@ -57,18 +55,35 @@ def render_pdf(document: Document, templates: Path, xml: bytes | None = None) ->
     return output
 
 
+def render_pages(document: Document, templates: Path, *, ppi: int = 110) -> list[bytes]:
+    """The pages of a document as PNG pictures, as its PDF shows them; raises as `render_pdf`."""
+    try:
+        compiler = _compiler(render_layout(document, templates), templates, {})
+        output = compiler.compile(format="png", ppi=ppi)
+    except typst.TypstError as error:
+        raise _explained(error, document) from error
+    pages = output if isinstance(output, list) else [output]
+    return [page for page in pages if page]
+
+
+def _compiler(source: str, templates: Path, inputs: dict[str, str]) -> typst.Compiler:
+    return typst.Compiler(
+        source.encode(), root=templates, font_paths=_fonts(templates / FONTS), sys_inputs=inputs
+    )
+
+
 def engine_versions() -> dict[str, str]:
     """The installed versions of everything that renders, for a document's provenance."""
     return {name: version(name) for name in ENGINES}
 
 
 @lru_cache
-def _fonts() -> typst.Fonts:
-    """The one font family of our documents; neither the system's nor Typst's own."""
+def _fonts(more: Path) -> typst.Fonts:
+    """Our font family and those of a folder; neither the system's nor Typst's own."""
     return typst.Fonts(
         include_system_fonts=False,
         include_embedded_fonts=False,
-        font_paths=[fontpkg_ibm_plex_sans.ROOT / "files"],
+        font_paths=[fontpkg_ibm_plex_sans.ROOT / "files", *([more] if more.is_dir() else [])],
     )
 
 
@@ -84,8 +99,9 @@ def _explained(error: typst.TypstError, document: Document) -> BillingError:
     texts = [text for text in _texts(document.model_dump()) if set(text) & set(glyphs)]
     shown = ", ".join(map(repr, dict.fromkeys(texts))) or "a text of the layout"
     return BillingError(
-        f"the font {fontpkg_ibm_plex_sans.FAMILY} has no glyph for {glyphs!r} in {shown}",
-        hint="write the text in Latin, Greek or Cyrillic letters",
+        f"no font has a glyph for {glyphs!r} in {shown}",
+        hint=f"{fontpkg_ibm_plex_sans.FAMILY} has Latin, Greek and Cyrillic; put a font of the "
+        f"script into the layouts' folder {FONTS}/",
     )
 
 

@@ -8,7 +8,7 @@ from billing_assets.invoicing.agreement import require_agreement
 from billing_assets.invoicing.bill import customer_bill
 from billing_assets.invoicing.cii import render_cii
 from billing_assets.invoicing.csvs import summary_csv
-from billing_assets.invoicing.document import Document, Kind
+from billing_assets.invoicing.document import UNNUMBERED, Document
 from billing_assets.invoicing.erp import netsuite_csv, oracle_csv, sap_csv
 from billing_assets.invoicing.hybrid import embed
 from billing_assets.invoicing.journal import (
@@ -48,17 +48,17 @@ def render(
 ) -> dict[str, bytes]:
     """The files of a document by format: json, csv and pdf, and what else belongs to it.
 
-    An internal cost statement has no more; others have their xml, and the formats that
+    A document that takes no number has no more; others have their xml, and the formats that
     `document.formats` names besides. `ledger` adds the journal of a numbered document, in the
     exports that it lists. Raises what the renderers raise, and `BillingError` when the files do
     not agree on the totals.
     """
     files = {"json": document.canonical(), "csv": summary_csv(document)}
-    internal = document.kind is Kind.COST_STATEMENT
-    if not internal:
+    fiscal = document.kind not in UNNUMBERED
+    if fiscal:
         files["xml"] = render_ubl(document)
     files["pdf"] = render_pdf(document, templates, files.get("xml"))
-    if not internal:
+    if fiscal:
         for name in document.formats:
             if name not in files:
                 files |= _asked(name, document, templates)

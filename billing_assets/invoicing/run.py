@@ -3,9 +3,10 @@
 Every step is safe to repeat: a draft replaces the former draft, a final cycle is left alone.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from shutil import copyfile
@@ -17,7 +18,7 @@ from billing_assets.charging.cycles import Cycle, cycles_of_month, is_closed, re
 from billing_assets.charging.run import Charged, charge
 from billing_assets.charging.unbilled import require_still_due
 from billing_assets.controls.validation import Evidence, finding, validate_cycle
-from billing_assets.core.errors import BillingError, StateError
+from billing_assets.core.errors import BillingError, NotFound, StateError
 from billing_assets.installation import Installation
 from billing_assets.invoicing.assemble import assemble, billable
 from billing_assets.invoicing.corrections import require_creditable
@@ -64,6 +65,37 @@ def due_cycles(home: Installation, partner: Partner, month: str, now: datetime) 
     cycles = {cycle.cycle: cycle for cycle in (*cycles_of_month(partner, month), *known)}
     over = [cycle for cycle in cycles.values() if is_closed(cycle, now)]
     return sorted(over, key=lambda cycle: (cycle.period.end, cycle.period.start))
+
+
+def cycle_named(home: Installation, name: str) -> Cycle:
+    """A cycle by its name: a registered one, or one of its partner's calendar.
+
+    Raises `NotFound` when there is none.
+    """
+    for known in home.registry.cycles.list(corrections=True):
+        if known.id == name:
+            return registered_cycle(known)
+    partner, _, period = name.partition("/")
+    for month in _months_of(period):
+        for cycle in cycles_of_month(home.reference.partner(partner), month):
+            if cycle.cycle == name:
+                return cycle
+    raise NotFound(f"there is no cycle {name}", hint="`icb cycle calendar` lists them")
+
+
+def _months_of(name: str) -> list[str]:
+    """The months in which a cycle of the calendar that is called so may end."""
+    week = re.fullmatch(r"(\d{4})-W(\d{2})", name)
+    try:
+        first = (
+            date.fromisocalendar(int(week[1]), int(week[2]), 1)
+            if week
+            else date.fromisoformat(f"{name.removesuffix('-A').removesuffix('-B')}-01")
+        )
+    except ValueError:
+        return []
+    # a week that begins on another day than Monday ends up to three days later or earlier
+    return sorted({(first + timedelta(days=n)).isoformat()[:7] for n in (0, 6, 9)})
 
 
 def open_cycle(
@@ -215,16 +247,32 @@ def _draft(
     home: Installation, reference: Reference, charged: Charged, issue_date: date
 ) -> tuple[list[Draft], dict[str, bytes]]:
     """The cycle's drafts, one a stream; and files of what bears no number."""
-    partner = reference.partner(charged.cycle.partner)
     pins = {
         **home.lake.pins([XDR, RATED_LEG, CHARGE, RATE]),
         USAGE_DAILY.name: charged.usage_version,
     }
     drafts: list[Draft] = []
     internal: dict[str, bytes] = {}
+    for document in documents_of(home, reference, charged, issue_date):
+        if document.kind is Kind.COST_STATEMENT:
+            rendered = render(document, home.templates)
+            internal |= {file_name(document, kind): content for kind, content in rendered.items()}
+        else:
+            drafts.append(_keep(home, reference, charged, document, pins))
+    return drafts, internal
+
+
+def documents_of(
+    home: Installation, reference: Reference, charged: Charged, issue_date: date
+) -> list[Document]:
+    """The documents of a charged cycle, one a stream, side and currency, without numbers.
+
+    Raises what `assemble` raises.
+    """
+    partner = reference.partner(charged.cycle.partner)
     agreements = [a.terms for a in reference.agreements_of(partner.partner)]
-    for stream in streams(billable(charged.charges), partner, agreements):
-        document = assemble(
+    return [
+        assemble(
             stream.charges,
             stream=stream.name,
             turned=stream.turned,
@@ -241,12 +289,8 @@ def _draft(
             agreements=agreements,
             traffic=_usage_of(stream, charged.usage),
         )
-        if document.kind is Kind.COST_STATEMENT:
-            rendered = render(document, home.templates)
-            internal |= {file_name(document, kind): content for kind, content in rendered.items()}
-        else:
-            drafts.append(_keep(home, reference, charged, document, pins))
-    return drafts, internal
+        for stream in streams(billable(charged.charges), partner, agreements)
+    ]
 
 
 def _usage_of(stream: Stream, usage: pl.DataFrame) -> pl.DataFrame:
