@@ -4,7 +4,16 @@ import sys
 
 import typer
 
-from billing_assets.cli import audit, cycles, delivery, document, intake, invoice, reference
+from billing_assets.cli import (
+    archive,
+    audit,
+    cycles,
+    delivery,
+    document,
+    intake,
+    invoice,
+    reference,
+)
 from billing_assets.cli.bench import bench
 from billing_assets.cli.demo import demo
 from billing_assets.cli.output import console, fail
@@ -29,6 +38,7 @@ app.add_typer(cycles.app, name="cycle")
 app.add_typer(invoice.app, name="invoice")
 app.command()(delivery.deliver)
 app.add_typer(delivery.app, name="delivery")
+app.add_typer(archive.app, name="archive")
 app.add_typer(document.app, name="document")
 app.add_typer(reference.app, name="reference")
 app.add_typer(intake.app, name="intake")

@@ -3,8 +3,11 @@
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from billing_assets.core.ids import bucket_of
 from billing_assets.core.settings import Settings
@@ -12,7 +15,7 @@ from billing_assets.installation import Installation
 from billing_assets.invoicing.assemble import assemble
 from billing_assets.invoicing.document import Provenance
 from billing_assets.invoicing.finalise import finalise_cycle, keep_draft
-from billing_assets.lake.tables import CHARGE, RATED_LEG
+from billing_assets.lake.tables import CHARGE, RATED_LEG, USAGE_DAILY, XDR
 from billing_assets.reference.versions import take_reference
 from billing_assets.registry.documents import Document
 from tests.support.invoicing_cases import CARRIER, MARCH, charge, charges, partner, recurring
@@ -41,6 +44,61 @@ def load(home: Installation, files: Mapping[str, bytes]) -> None:
     assert taken.problems == ()
 
 
+def write_usage(home: Installation, partner_id: str) -> None:
+    """Write the 400 calls of 2.5 minutes at 0.0060 that the invoice's 6.00 is made of."""
+    calls = 400
+    facts = {
+        "day": MARCH.start,
+        "bucket": bucket_of(partner_id, 1000),
+        "local_day": MARCH.start,
+        "leg": "customer",
+        "service": "voice",
+        "partner": partner_id,
+        "agreement": "P14-VOICE@1",
+        "destination": "Portugal Mobile",
+        "rate_e10": 60_000_000,
+        "band": "",
+        "origin": "",
+        "pricing": "priced",
+        "currency": "EUR",
+    }
+    first = 1000 * int(partner_id[1:])
+    records = {
+        **facts,
+        "record_id": [first + n for n in range(calls)],
+        "event_time": datetime(2026, 3, 1, 12, tzinfo=UTC),
+        "answered": True,
+        "duration_ms": 150_000,
+        "billed_units": 150,
+        "fees_e10": 0,
+        "amount_e10": 150_000_000,
+        "code": 3519,
+        "a_number": [351_910_000_000 + first + n for n in range(calls)],
+        "a_length": 12,
+        "a_kind": "number",
+        "b_number": [351_960_000_000 + first + n for n in range(calls)],
+        "b_length": 12,
+    }
+    usage = {
+        **facts,
+        "records": calls,
+        "answered": calls,
+        "duration_ms": calls * 150_000,
+        "billed_units": calls * 150,
+        "fees": Decimal(0),
+        "amount": Decimal("6.00"),
+    }
+    day = {"day": MARCH.start}
+    for table, cells in ((RATED_LEG, records), (USAGE_DAILY, usage), (XDR, records)):
+        frame = pl.DataFrame(
+            {name: cells.get(name) for name in table.schema}, schema_overrides=table.schema
+        ).select(pl.col(name).cast(dtype) for name, dtype in table.schema.items())
+        part = {**day, "bucket": facts["bucket"]} if "bucket" in table.schema else day
+        if table is XDR:  # the day's calls of all partners are one slice
+            frame = pl.concat([home.lake.scan(XDR, part=day).collect(), frame])
+        home.lake.replace_slice(table, frame, part)
+
+
 def draft_cycle(home: Installation, partner_id: str, itemised: Path | None = None) -> str:
     """Charge, draft and approve March of a partner: one invoice of a usage line and a fee."""
     cycle = f"{partner_id}/2026-03"
@@ -50,7 +108,8 @@ def draft_cycle(home: Installation, partner_id: str, itemised: Path | None = Non
     ]
     frame = charges(*rows)
     home.lake.replace_slice(CHARGE, frame, {"month": "2026-03", "cycle": cycle})
-    pins = {**home.lake.pins([CHARGE]), RATED_LEG.name: 0}
+    write_usage(home, partner_id)
+    pins = home.lake.pins([CHARGE, RATED_LEG, USAGE_DAILY, XDR])
     reference = home.reference
     document = assemble(
         frame,
