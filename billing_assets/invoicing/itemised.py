@@ -145,7 +145,7 @@ def compressed(path: Path) -> Path:
 def unmask(masked: Path, records: pl.LazyFrame, path: Path) -> int:
     """Write a masked itemised file again with its numbers in full; returns its records.
 
-    `masked` may be compressed; `records` is the table `xdr` as the document pins it. A record
+    `masked` may be compressed; `records` is the table `xdr`. A record
     that is not there any more keeps its masked numbers.
     """
     with masked.open("rb") as stream:
@@ -201,7 +201,8 @@ def save_unmasked(
         who=who,
         after={"reason": reason, "number": document.number_text},
     )
-    return unmask(masked, home.lake.scan(XDR, document.pins.get(XDR.name)), path)
+    # as they are now: numbers that retention has taken out must not come back
+    return unmask(masked, home.lake.scan(XDR), path)
 
 
 def _issued(home: Installation, document: Document) -> Path:
