@@ -45,14 +45,16 @@ class Facts:
     `usage` are rows of `usage_daily` that the cycle bills: local days of its period, and what
     earlier days have gained or lost since they were billed. `billed` are rows of the same partner
     on earlier days that other cycles bill, as far back as an accumulator needs them: `usage` and
-    `billed` together are all usage as it is now. `short_calls` counts those of the period by
-    agreement key.
+    `billed` together are all usage as it is now. `legs` are the rated legs of the period's days,
+    with how many equal `records` each stands for; read only where calls are priced in their
+    order. `short_calls` counts those of the period by agreement key.
     """
 
     cycle: Cycle
     agreements: Sequence[InForce]
     usage: pl.DataFrame
     billed: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=USAGE_DAILY.schema))
+    legs: pl.LazyFrame | None = None
     short_calls: Mapping[str, ShortCallCount] = field(default_factory=dict)
 
     @property

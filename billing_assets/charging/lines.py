@@ -6,11 +6,13 @@ from decimal import Decimal
 
 import polars as pl
 
+from billing_assets.charging.commitments import commitment_lines
 from billing_assets.charging.cycles import Cycle
 from billing_assets.charging.line import REPLACED, Facts, Line
 from billing_assets.charging.recurring import recurring_lines
 from billing_assets.charging.short_calls import short_call_lines
 from billing_assets.charging.usage_lines import usage_lines
+from billing_assets.charging.volume_lines import credit_lines, price_volumes
 from billing_assets.core.errors import BillingError
 from billing_assets.core.ids import bucket_of, stable_id
 from billing_assets.lake.tables import CHARGE
@@ -26,7 +28,11 @@ def charge_cycle(facts: Facts, *, buckets: int, sources: Mapping[str, object]) -
     to the usage.
     """
     cycle = facts.cycle
-    lines = usage_lines(cycle, facts.terms, facts.usage)
+    priced = price_volumes(facts)
+    lines = usage_lines(cycle, facts.terms, priced.kept)
+    lines += priced.lines
+    lines += credit_lines(facts, priced)
+    lines += commitment_lines(facts, priced)
     lines += [line for model in MODELS for line in model(facts)]
     provenance = json.dumps(sources, sort_keys=True)
     charges = pl.DataFrame(

@@ -10,6 +10,7 @@ from billing_assets.core.periods import month_period
 from billing_assets.lake.tables import CHARGE
 from billing_assets.rating.day import daily_usage
 from billing_assets.rating.price import PricedUsage
+from billing_assets.reference.standalone import Standalone
 
 
 def quote_cycles(priced: PricedUsage, month: str | None = None) -> pl.DataFrame:
@@ -20,9 +21,9 @@ def quote_cycles(priced: PricedUsage, month: str | None = None) -> pl.DataFrame:
     Months are cut in the agreement's zone. Raises `ValueError` for what is no month.
     """
     quotes = [pl.DataFrame(schema=CHARGE.schema)]
-    for offer in sorted(priced.agreements.trunks):
-        versions = priced.agreements.versions(offer)
-        legs = priced.priced.filter(pl.col("offer") == offer)
+    for offers in _together(priced.agreements):
+        versions = [v for offer in offers for v in priced.agreements.versions(offer)]
+        legs = priced.priced.filter(pl.col("offer").is_in(offers))
         usage = daily_usage(legs.select(pl.exclude("reason")), pl.col("records"))
         days = usage["local_day"].dt.strftime("%Y-%m").unique().sort()
         for one in [month] if month else days:
@@ -32,9 +33,11 @@ def quote_cycles(priced: PricedUsage, month: str | None = None) -> pl.DataFrame:
             quotes.append(
                 charge_cycle(
                     Facts(
-                        Cycle(f"{offer}/{one}", terms[-1].partner, one, period),
+                        Cycle(f"{'+'.join(offers)}/{one}", terms[-1].partner, one, period),
                         versions,
                         usage.filter(begun, pl.col("local_day") < period.end),
+                        usage.filter(~begun),
+                        legs,
                         short_calls=count_short_calls(
                             legs, terms, period, records=pl.col("records")
                         ),
@@ -46,3 +49,15 @@ def quote_cycles(priced: PricedUsage, month: str | None = None) -> pl.DataFrame:
     order = ["cycle", "leg", "kind", "section", "destination", "band", "origin", "price"]
     usage_first = [name in ("kind", "section") for name in order]
     return pl.concat(quotes).sort(order, descending=usage_first)
+
+
+def _together(agreements: Standalone) -> list[list[str]]:
+    """Agreements by those that are charged together, because a term of one counts another."""
+    groups = [{offer} for offer in sorted(agreements.trunks)]
+    for one in agreements.reference.agreements:
+        for term in (*one.terms.volume, *one.terms.commitments):
+            named = {one.terms.agreement, *term.agreements}
+            joined = [group for group in groups if group & named]
+            groups = [group for group in groups if group not in joined]
+            groups.append(set[str]().union(*joined))
+    return sorted(sorted(group) for group in groups)

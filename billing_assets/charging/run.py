@@ -1,16 +1,17 @@
 """Charging a cycle in the lake: its usage is gathered, charged, and its slice replaced."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import polars as pl
 
+from billing_assets.charging.accumulator import counts_from
 from billing_assets.charging.cycles import Cycle
 from billing_assets.charging.line import Facts, ShortCallCount
 from billing_assets.charging.lines import charge_cycle
 from billing_assets.charging.short_calls import count_short_calls
-from billing_assets.charging.unbilled import Claim, claim, unbilled_usage
+from billing_assets.charging.unbilled import MEASURES, Claim, claim, unbilled_usage
 from billing_assets.core.errors import NotFound, StateError
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import CHARGE, RATED_LEG, USAGE_DAILY
@@ -85,8 +86,10 @@ def charges_now(
         cycle,
         agreements,
         usage,
+        legs=_legs(cycle, lake),
         short_calls=_short_calls(cycle, [a.terms for a in agreements], lake),
     )
+    facts = replace(facts, billed=_billed(facts, lake, version))
     charges = charge_cycle(facts, buckets=buckets, sources=sources)
     return Charged(cycle, charges, usage, version, claimed)
 
@@ -97,12 +100,44 @@ def _short_calls(
     """Short calls of the period's legs, where any agreement surcharges them."""
     if not any(terms.short_calls for terms in agreements):
         return {}
+    return count_short_calls(_legs(cycle, lake), agreements, cycle.period)
+
+
+def _legs(cycle: Cycle, lake: Lake) -> pl.LazyFrame:
+    """The partner's rated legs around a cycle's days; each stands for one record."""
     days = cycle.period.utc_days()
-    legs = lake.scan(RATED_LEG).filter(
-        pl.col("day").is_between(days[0] - timedelta(days=1), days[-1] + timedelta(days=1)),
-        pl.col("partner") == cycle.partner,
+    return (
+        lake.scan(RATED_LEG)
+        .filter(
+            pl.col("day").is_between(days[0] - timedelta(days=1), days[-1] + timedelta(days=1)),
+            pl.col("partner") == cycle.partner,
+        )
+        .with_columns(pl.lit(1, pl.Int64).alias("records"))
     )
-    return count_short_calls(legs, agreements, cycle.period)
+
+
+def _billed(facts: Facts, lake: Lake, version: int) -> pl.DataFrame:
+    """Usage that other cycles bill, as far back as the terms count it: all usage as it is now,
+    less what this cycle bills."""
+    if not any(a.terms.volume or a.terms.commitments for a in facts.agreements):
+        return facts.billed
+    within = pl.col("local_day").is_between(
+        counts_from(facts), facts.cycle.period.end, closed="left"
+    )
+    now = (
+        lake.scan(USAGE_DAILY, version)
+        .filter(pl.col("partner") == facts.cycle.partner, within)
+        .collect()
+    )
+    taken = facts.usage.filter(within).with_columns(-pl.col(name) for name in MEASURES)
+    keys = [name for name in now.columns if name not in MEASURES]
+    return (
+        pl.concat([now, taken])
+        .group_by(keys)
+        .agg(pl.col(MEASURES).sum())
+        .filter(pl.any_horizontal(pl.col(name) != 0 for name in MEASURES))
+        .select(now.columns)
+    )
 
 
 def _is_final(cycle: Cycle, registry: Registry) -> bool:

@@ -27,7 +27,8 @@ TAKES_LATE = "takes_late_usage"
 BILLED_BEFORE = "final_cycles_before"
 """The figure of a cycle's run that counts the final cycles on which its usage stands."""
 
-_MEASURES = ("records", "answered", "duration_ms", "quantity", "billed_units", "fees", "amount")
+MEASURES = ("records", "answered", "duration_ms", "quantity", "billed_units", "fees", "amount")
+"""The columns of `usage_daily` that add up."""
 
 
 @dataclass(frozen=True)
@@ -143,15 +144,15 @@ def unbilled_usage(
     for version, then in billed.items():
         days = [day for day in _days(then, claimed) if claimed.billed_at(day) == version]
         taken_back = then.filter(pl.col("local_day").is_in(days))
-        parts.append(taken_back.with_columns(-pl.col(name) for name in _MEASURES))
+        parts.append(taken_back.with_columns(-pl.col(name) for name in MEASURES))
     if len(parts) == 1:
         return parts[0]
-    keys = [c for c in USAGE_DAILY.schema.names() if c not in _MEASURES]
+    keys = [c for c in USAGE_DAILY.schema.names() if c not in MEASURES]
     return (
         pl.concat(parts)
         .group_by(keys)
-        .agg(pl.col(_MEASURES).sum())
-        .filter(pl.any_horizontal(pl.col(name) != 0 for name in _MEASURES))
+        .agg(pl.col(MEASURES).sum())
+        .filter(pl.any_horizontal(pl.col(name) != 0 for name in MEASURES))
         .select(usage.columns)
     )
 

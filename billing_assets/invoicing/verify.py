@@ -12,6 +12,7 @@ from typing import TypeVar
 import polars as pl
 from pydantic import ValidationError
 
+from billing_assets.charging.line import REPLACED
 from billing_assets.core.errors import BillingError
 from billing_assets.core.money import from_e10
 from billing_assets.invoicing.assemble import billable
@@ -191,6 +192,9 @@ def _legs_check(
     for line in lines:
         records, amount = shown.get(_usage_key(line), (0, Decimal(0)))
         shown[_usage_key(line)] = (records + line.records, amount + line.exact_amount)
+    for key, records, amount in _replaced(stored, document, lake, whole=not earlier):
+        shown_records, shown_amount = shown.get(key, (0, Decimal(0)))
+        shown[key] = (shown_records + records, shown_amount + amount)
     legs = lake.scan(RATED_LEG, version).filter(pl.col("local_day") <= document.period.last_day)
     if earlier:
         legs = legs.filter(
@@ -202,6 +206,37 @@ def _legs_check(
     skipped = sum(line.kind == "usage" for line in document.lines) - len(lines)
     what = "usage lines" + (f" ({skipped} of earlier periods not compared)" if skipped else "")
     return _compared(f"rated legs at version {version}", shown, kept, what)
+
+
+def _replaced(
+    stored: registered.Document, document: Document, lake: Lake, *, whole: bool
+) -> Iterator[tuple[UsageKey, int, Decimal]]:
+    """Key, records and rated amount of the pinned usage that named rules price instead.
+
+    With `whole` usage of earlier days too.
+    """
+    part = {
+        "month": document.period.last_day.isoformat()[:7],
+        "cycle": document.provenance.cycle,
+    }
+    rows = (
+        lake.scan(CHARGE, stored.pins.get(CHARGE.name), part)
+        .filter(
+            pl.col("kind") == REPLACED,
+            pl.col("leg") == document.leg.value,
+            pl.col("currency") == document.currency,
+            pl.col("agreement").is_in({line.agreement for line in document.lines}),
+        )
+        .collect()
+    )
+    words = ("agreement", "service", "destination", "band", "origin")
+    sign = -1 if document.turned else 1
+    for row in rows.iter_rows(named=True):
+        prior = row["section"] == "prior_period"
+        if whole or not prior:
+            price = None if row["price"] is None else abs(row["price"])
+            key = (*(row[word] for word in words), price, prior)
+            yield key, row["records"], sign * row["exact_amount"]
 
 
 def _usage_key(line: Line) -> UsageKey:

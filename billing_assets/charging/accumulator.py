@@ -1,0 +1,347 @@
+"""Accumulators: which usage a volume term counts, and which part of it lies under a bound.
+
+Usage is `Facts.billed` (earlier days, billed by other cycles) and `Facts.usage` (what this cycle
+bills). A position is therefore the same at every run, and falls back by itself when usage below
+it is rated again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from math import lcm
+from typing import Any
+
+import polars as pl
+
+from billing_assets.charging.line import Facts, days_in_force
+from billing_assets.charging.unbilled import MEASURES
+from billing_assets.core.errors import BillingError
+from billing_assets.core.money import Rounding, from_e10, minor_units, round_amount
+from billing_assets.lake.tables import USAGE_DAILY
+from billing_assets.rating.day import daily_usage
+from billing_assets.rating.plan import units_per_price
+from billing_assets.reference.load import InForce
+from billing_assets.reference.models import Agreement
+from billing_assets.reference.volume_terms import Counted, VolumeRule, Window
+
+_COUNTED = pl.col("pricing") != "not_chargeable"
+_BASE = pl.col("agreement").cast(pl.String).str.split("@").list.first()
+_KEYS = [name for name in USAGE_DAILY.schema if name not in MEASURES]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """When a term is settled in a window, seen from a cycle: now, before, or later (neither)."""
+
+    now: bool
+    before: bool
+
+
+@dataclass(frozen=True)
+class Accumulator:
+    """One count of one term in one window, in counted units (seconds, messages, bytes).
+
+    `opening` is what came before all usage: given by the reference, and usage of the agreement's
+    earlier versions in this window. `before` and `own` are what other cycles and this one bill.
+    """
+
+    agreement: InForce
+    window: Window
+    of: str
+    held: pl.Expr
+    opening: Fraction
+    before: Fraction
+    own: Fraction
+
+    @property
+    def terms(self) -> Agreement:
+        """The terms of the agreement in which the term stands."""
+        return self.agreement.terms
+
+    def of_others(self) -> "Accumulator":
+        """The same count as other cycles saw it: what they billed is its own."""
+        return replace(self, before=Fraction(0), own=self.before)
+
+
+def in_scope(terms: Agreement, term: Counted) -> pl.Expr:
+    """The condition on rows of usage or legs that a term counts, whatever their day."""
+    counted = _COUNTED & _BASE.is_in(list(term.agreements or (terms.agreement,)))
+    if term.destinations:
+        counted &= pl.col("destination").cast(pl.String).is_in(list(term.destinations))
+    if term.accounts:
+        counted &= pl.col("account").cast(pl.String).is_in(list(term.accounts))
+    return counted
+
+
+def held_days(agreement: InForce, term: Counted, window: Window) -> Window:
+    """Days of a window on which the term and its agreement's version hold."""
+    first, end = term.held(window)
+    begins, ends = days_in_force(agreement)
+    return max(first, begins), min(end, ends)
+
+
+def life(facts: Facts, agreement: InForce) -> Window:
+    """The days of an agreement over all its versions."""
+    days = [
+        days_in_force(one)
+        for one in facts.agreements
+        if one.terms.agreement == agreement.terms.agreement
+    ]
+    return min(first for first, _ in days), max(end for _, end in days)
+
+
+def windows(facts: Facts, agreement: InForce, term: Counted) -> list[Window]:
+    """The windows that a cycle's period, its usage or the usage before it touch, in order."""
+    period = facts.cycle.period
+    days = {period.start + timedelta(days=n) for n in range(period.days)}
+    for frame in (facts.usage, facts.billed):
+        days |= set(frame.filter(in_scope(agreement.terms, term))["local_day"].unique().to_list())
+    found = {window for day in days if (window := term.window(day))}
+    return sorted(w for w in found if (held := held_days(agreement, term, w))[0] < held[1])
+
+
+def counts_from(facts: Facts) -> date:
+    """The first day whose usage the terms of a cycle count, at the latest its own first one."""
+    first = facts.cycle.period.start
+    for agreement in facts.agreements:
+        terms = agreement.terms
+        for term in (*terms.volume, *terms.commitments):
+            touched = [start for start, _ in windows(facts, agreement, term)]
+            first = min([first, *touched])
+        for term in terms.commitments:
+            if term.carry and (earlier := term.window(first - timedelta(days=1))):
+                first = earlier[0]
+    return first
+
+
+def settled(facts: Facts, agreement: InForce, name: str, term: Counted, window: Window) -> Settled:
+    """Whether a cycle is the one that settles a term: the one with the last day it holds.
+
+    A later version of the agreement with a term of the same name settles in its stead.
+    """
+    _, end = held_days(agreement, term, window)
+    if end < term.held(window)[1] and any(
+        later.terms.agreement == agreement.terms.agreement
+        and later.terms.version > agreement.terms.version
+        and name in names_of(later.terms)
+        for later in facts.agreements
+    ):
+        return Settled(now=False, before=False)
+    period = facts.cycle.period
+    last = end - timedelta(days=1)
+    return Settled(now=period.start <= last < period.end, before=last < period.start)
+
+
+def names_of(terms: Agreement) -> set[str]:
+    """The names of an agreement's volume rules and commitments."""
+    return {r.rule for r in terms.volume} | {c.commitment for c in terms.commitments}
+
+
+def accumulators(
+    facts: Facts,
+    agreement: InForce,
+    rule: VolumeRule,
+    window: Window,
+    usage: pl.DataFrame,
+    billed: pl.DataFrame,
+) -> list[Accumulator]:
+    """The accumulators of a rule in a window: one, or one for each account or destination.
+
+    `usage` and `billed` are what rules before this one have left of the facts' own.
+    """
+    terms = agreement.terms
+    first, end = held_days(agreement, rule, window)
+    scope = in_scope(terms, rule)
+    column = {"by_account": "account", "by_destination": "destination"}.get(rule.accumulate)
+    mine = scope & pl.col("local_day").is_between(first, end, closed="left")
+    earlier = scope & pl.col("local_day").is_between(window[0], first, closed="left")
+    names: Sequence[str] = [""]
+    if column:
+        labels = pl.concat([frame.filter(mine)[column] for frame in (billed, usage)])
+        names = sorted({*labels.cast(pl.String), *(o.of for o in rule.opening if o.of)})
+    per = units_per_price(terms)
+    found: list[Accumulator] = []
+    for name in names:
+        held = mine & (pl.col(column).cast(pl.String) == name) if column else mine
+        past = earlier & (pl.col(column).cast(pl.String) == name) if column else earlier
+        given = Fraction(rule.opened(window, name)[0]) * per
+        versions = _units(facts.billed, past) + _units(facts.usage, past)
+        before, own = _units(billed, held), _units(usage, held)
+        found.append(Accumulator(agreement, window, name, held, given + versions, before, own))
+    return found
+
+
+def _units(frame: pl.DataFrame, condition: pl.Expr) -> Fraction:
+    return Fraction(int(frame.filter(condition)["billed_units"].sum() or 0))
+
+
+def by_destination(
+    facts: Facts, one: Accumulator, usage: pl.DataFrame, bounds: Sequence[Fraction]
+) -> dict[tuple[str, int], Fraction]:
+    """Counted units by destination and tier, cut at rising bounds in call order (D08)."""
+    found: dict[tuple[str, int], Fraction] = {}
+    for rows, start in _in_order(facts, one, usage, bounds):
+        placed, scale = _placed(rows, start, bounds)
+        edges = [0, *(int(bound * scale) for bound in bounds)]
+        tiers = [
+            _inside(
+                pl.col("begin"), pl.col("end"), low, edges[n + 1] if n + 1 < len(edges) else None
+            )
+            .sum()
+            .alias(str(n))
+            for n, low in enumerate(edges)
+        ]
+        sums = placed.group_by(pl.col("destination").cast(pl.String)).agg(tiers)
+        for destination, *units in sums.sort("destination").iter_rows():
+            for tier, count in enumerate(units):
+                key = destination or "", tier
+                found[key] = found.get(key, Fraction(0)) + Fraction(int(count), scale)
+    return {key: units for key, units in found.items() if units}
+
+
+def cut(
+    facts: Facts, one: Accumulator, usage: pl.DataFrame, bound: Fraction, *, by_day: bool = False
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The usage that an accumulator holds, under a bound (counted units) and above it.
+
+    A call over the bound is priced in parts: what lies above is the call's price in proportion,
+    rounded as records are. Both are rows of `usage_daily` and add up to the usage exactly. Usage
+    that was billed elsewhere is taken `by_day`, not call by call.
+    """
+    under: list[pl.DataFrame] = [usage.clear()]
+    above: list[pl.DataFrame] = [usage.clear()]
+    rows_by_day = [(usage.filter(one.held).sort("local_day", *_KEYS), one.opening + one.before)]
+    ordered = rows_by_day if by_day else _in_order(facts, one, usage, [bound])
+    for rows, start in ordered:
+        placed, scale = _placed(rows, start, [bound])
+        edge = int(bound * scale)
+        inside = _inside(pl.col("begin"), pl.col("end"), None, edge)
+        length = pl.col("end") - pl.col("begin")
+        whole_under = (inside == length) & ((pl.col("begin") < edge) | (length < 0))
+        whole_above = (inside == 0) & ~whole_under
+        under.append(_as_usage(placed.filter(whole_under)))
+        above.append(_as_usage(placed.filter(whole_above)))
+        for row in placed.filter(~whole_under & ~whole_above).iter_rows(named=True):
+            share = Fraction(edge - row["begin"], row["end"] - row["begin"])
+            low, high = _split(one.terms, placed.clear(), row, share)
+            under.append(low)
+            above.append(high)
+    return pl.concat(under), pl.concat(above)
+
+
+def _in_order(
+    facts: Facts, one: Accumulator, usage: pl.DataFrame, bounds: Sequence[Fraction]
+) -> Iterator[tuple[pl.DataFrame, Fraction]]:
+    """Rows in the order in which they fill an accumulator, with the position of the first.
+
+    Usage of earlier days takes its place before the cycle's own, whose calls follow in the order
+    of event time and record id. Legs are read only where a bound lies within them.
+    """
+    held = usage.filter(one.held)
+    late = held.filter(pl.col("local_day") < facts.cycle.period.start)
+    own = held.filter(pl.col("local_day") >= facts.cycle.period.start)
+    start = one.opening + one.before
+    middle, end = start + Fraction(int(late["billed_units"].sum() or 0)), start + one.own
+    yield late.sort("local_day", *_KEYS), start
+    crossed = any(middle < bound < end for bound in bounds)
+    yield (_calls(facts, one, own) if crossed else own.sort("local_day", *_KEYS)), middle
+
+
+def _calls(facts: Facts, one: Accumulator, own: pl.DataFrame) -> pl.DataFrame:
+    """The legs behind the cycle's own usage, in call order."""
+    if facts.legs is None:
+        raise BillingError("calls are priced in their order, and no rated legs are given")
+    legs = (
+        facts.legs.filter(one.held, pl.col("local_day").is_in(own["local_day"].unique().to_list()))
+        .sort("event_time", "record_id")
+        .collect()
+    )
+    amount = int((legs["amount_e10"].cast(pl.Int128) * legs["records"]).sum() or 0)
+    if from_e10(amount) != own["amount"].sum():
+        raise BillingError(
+            f"rated legs of {facts.cycle.cycle} do not add up to its usage under {one.terms.key}",
+            hint="rate the days again, then charge the cycle",
+        )
+    return legs
+
+
+def _placed(
+    rows: pl.DataFrame, start: Fraction, bounds: Sequence[Fraction]
+) -> tuple[pl.DataFrame, int]:
+    """Rows with the whole numbers at which each begins and ends, and their scale."""
+    scale = lcm(start.denominator, *(bound.denominator for bound in bounds))
+    units = pl.col("billed_units").cast(pl.Int128)
+    if "amount_e10" in rows.columns:
+        units = units * pl.col("records")
+    units = units * scale
+    end = units.cum_sum() + int(start * scale)
+    return rows.with_columns(end.alias("end"), (end - units).alias("begin")), scale
+
+
+def _inside(begin: pl.Expr, end: pl.Expr, low: int | None, high: int | None) -> pl.Expr:
+    """How much of a stretch lies between two bounds; negative for one that goes back."""
+    limit = {
+        "lower_bound": None if low is None else pl.lit(low, pl.Int128),
+        "upper_bound": None if high is None else pl.lit(high, pl.Int128),
+    }
+    return end.clip(**limit) - begin.clip(**limit)
+
+
+def _as_usage(rows: pl.DataFrame) -> pl.DataFrame:
+    """Placed rows as rows of `usage_daily`."""
+    if "amount_e10" in rows.columns:
+        return daily_usage(rows.lazy(), pl.col("records"))
+    return rows.select(USAGE_DAILY.schema.names()).cast(USAGE_DAILY.schema)
+
+
+def _split(
+    terms: Agreement, empty: pl.DataFrame, row: dict[str, Any], share: Fraction
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """One row over a bound: the share of it below, and the rest.
+
+    Of equal records those that fit stay whole, and one is split. A record is counted below.
+    """
+    if "amount_e10" not in row:
+        return _parts(
+            _as_usage(pl.DataFrame([row], schema=empty.schema)), share, 10, Rounding.HALF_UP
+        )
+    records = int(row["records"])
+    whole, part = divmod(share * records, 1)
+
+    def some(count: int) -> pl.DataFrame:
+        rows = [{**row, "records": count}] if count else []
+        return _as_usage(pl.DataFrame(rows, schema=empty.schema))
+
+    rounding = terms.rounding.record
+    decimals = minor_units(terms.currency) if rounding.decimals is None else rounding.decimals
+    low, high = _parts(some(1 if part else 0), part, decimals, rounding.method)
+    return (
+        pl.concat([some(int(whole)), low]),
+        pl.concat([some(records - int(whole) - (1 if part else 0)), high]),
+    )
+
+
+def _parts(
+    usage: pl.DataFrame, share: Fraction, decimals: int, method: Rounding
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """One row of `usage_daily` in two: counts and fees below, the units and the price by share."""
+    low, high = [], []
+    for row in usage.iter_rows(named=True):
+        units = int(row["billed_units"] * share)
+        above = round_amount(Fraction(row["amount"] - row["fees"]) * (1 - share), decimals, method)
+        low.append({**row, "billed_units": units, "amount": row["amount"] - above})
+        nothing = dict.fromkeys(("records", "answered", "duration_ms", "quantity"), 0)
+        high.append(
+            {
+                **row,
+                **nothing,
+                "fees": Decimal(0),
+                "billed_units": row["billed_units"] - units,
+                "amount": above,
+            }
+        )
+    return pl.DataFrame(low, schema=USAGE_DAILY.schema), pl.DataFrame(
+        high, schema=USAGE_DAILY.schema
+    )

@@ -1,0 +1,397 @@
+"""Lines of volume rules: usage that a rule prices instead of its records, credits on volume.
+
+What a cycle bills under a rule is what the window comes to now, less what it came to before the
+cycle's usage: so late and re-rated usage moves every tier back and forth exactly.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from fractions import Fraction
+
+import polars as pl
+
+from billing_assets.charging.accumulator import (
+    Accumulator,
+    accumulators,
+    by_destination,
+    cut,
+    held_days,
+    in_scope,
+    settled,
+    windows,
+)
+from billing_assets.charging.line import Facts, Line, count_text, plain, rule_line
+from billing_assets.charging.usage_lines import replaced_lines
+from billing_assets.charging.volume import (
+    all_unit,
+    credited,
+    graduated,
+    inside_bundle,
+    tier_parts,
+    tier_reached,
+)
+from billing_assets.rating.plan import units_per_price
+from billing_assets.reference.load import InForce
+from billing_assets.reference.models import Agreement
+from billing_assets.reference.volume_terms import Counted, Tier, VolumeRule, Window
+
+CREDITS = ("discount", "rebate")
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What a rule came to in one of its windows, before this cycle's usage and with it."""
+
+    agreement: str
+    rule: VolumeRule
+    window: Window
+    before: Fraction
+    now: Fraction
+
+
+@dataclass
+class Priced:
+    """Usage of a cycle after its volume rules.
+
+    `kept` is the cycle's usage that stays at the price of its records, `kept_before` that of
+    other cycles; `worth` is what rules charge instead of the rest.
+    """
+
+    kept: pl.DataFrame
+    kept_before: pl.DataFrame
+    lines: list[Line] = field(default_factory=list)
+    worth: list[Worth] = field(default_factory=list)
+
+
+def price_volumes(facts: Facts) -> Priced:
+    """Price a cycle's usage by the volume rules of its agreements.
+
+    Rules are taken in the order of their agreement; usage is priced by the first that names it.
+    """
+    priced = Priced(facts.usage, facts.billed)
+    for agreement in facts.agreements:
+        for rule in agreement.terms.volume:
+            if rule.model not in CREDITS:
+                for window in windows(facts, agreement, rule):
+                    _replace(facts, agreement, rule, window, priced)
+    return priced
+
+
+def _replace(
+    facts: Facts, agreement: InForce, rule: VolumeRule, window: Window, priced: Priced
+) -> None:
+    """Price the usage of one window by a rule, and keep what it was rated at."""
+    terms = agreement.terms
+    before = now = Fraction(0)
+    for one in accumulators(facts, agreement, rule, window, priced.kept, priced.kept_before):
+        step = _Step(facts, rule, one, priced.kept)
+        priced.lines += [line for line in step.lines() if line.columns["exact_amount"]]
+        replaced, kept = step.replaced(priced.kept)
+        priced.lines += replaced_lines(facts.cycle, facts.terms, replaced, rule.rule)
+        _, kept_before = step.replaced_before(priced.kept_before)
+        priced.kept = pl.concat([priced.kept.filter(~one.held), kept])
+        priced.kept_before = pl.concat([priced.kept_before.filter(~one.held), kept_before])
+        before, now = before + step.worth(one.before), now + step.worth(one.before + one.own)
+    sign = -1 if terms.reverse else 1
+    priced.worth.append(Worth(terms.agreement, rule, window, sign * before, sign * now))
+
+
+class _Step:
+    """One accumulator of a rule that prices usage: its lines, and what they stand for."""
+
+    def __init__(self, facts: Facts, rule: VolumeRule, one: Accumulator, usage: pl.DataFrame):
+        self.facts, self.rule, self.one, self.usage = facts, rule, one, usage
+        self.terms = one.terms
+        self.per = units_per_price(self.terms)
+        self.sign = -1 if self.terms.reverse else 1
+        self.start = (one.opening + one.before) / self.per
+        self.own = one.own / self.per
+        self.settled = settled(facts, one.agreement, rule.rule, rule, one.window)
+        self.days = held_days(one.agreement, rule, one.window)
+        held = (self.days[1] - self.days[0]).days
+        whole = (one.window[1] - one.window[0]).days
+        self.share = Fraction(held, whole) if rule.prorate else Fraction(1)
+        self.included = Fraction(rule.included or 0) * self.share
+
+    def worth(self, counted: Fraction) -> Fraction:
+        """What the window comes to with so many counted units of its own."""
+        rule, opening, own = self.rule, self.one.opening / self.per, counted / self.per
+        if rule.model == "graduated":
+            return graduated(rule, opening, own)
+        if rule.model == "all_unit":
+            return all_unit(rule, opening + own) - all_unit(rule, opening)
+        if rule.model == "flat_fee":
+            due = Fraction(tier_reached(rule, opening + own).fee or 0) * self.share
+            return due if self.settled.now or self.settled.before else Fraction(0)
+        inside = inside_bundle(self.included, opening, own)
+        fee = Fraction(rule.fee) * self.share if self.settled.now or self.settled.before else 0
+        return (
+            fee + inside * Fraction(rule.price) + (own - inside) * Fraction(rule.overage_price or 0)
+        )
+
+    def replaced(self, usage: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The usage that the rule prices, and what it leaves at the price of its records."""
+        held = usage.filter(self.one.held)
+        if self.rule.model != "bundle" or self.rule.overage_price is not None:
+            return held, held.clear()
+        return cut(self.facts, self.one, usage, self.included * self.per)
+
+    def replaced_before(self, billed: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The same for usage that other cycles bill, in the order of its days."""
+        held = billed.filter(self.one.held)
+        if self.rule.model != "bundle" or self.rule.overage_price is not None:
+            return held, held.clear()
+        bound = self.included * self.per
+        return cut(self.facts, self.one.of_others(), billed, bound, by_day=True)
+
+    def lines(self) -> Iterator[Line]:
+        """What the cycle bills."""
+        model = self.rule.model
+        if model == "graduated":
+            yield from self._graduated()
+        elif model == "all_unit":
+            yield from self._all_unit()
+        elif model == "flat_fee":
+            yield from self._flat_fee()
+        else:
+            yield from self._bundle()
+
+    def _graduated(self) -> Iterator[Line]:
+        if not self.rule.in_call_order:
+            for tier, part in tier_parts(self.rule.tiers, self.start, self.own):
+                yield self._tier(tier, part, "")
+            return
+        bounds = [Fraction(t.up_to) * self.per for t in self.rule.tiers if t.up_to is not None]
+        shares = by_destination(self.facts, self.one, self.usage, bounds)
+        for (destination, number), units in sorted(shares.items()):
+            yield self._tier(self.rule.tiers[number], units / self.per, destination)
+
+    def _tier(self, tier: Tier, part: Fraction, destination: str) -> Line:
+        price = tier.price or 0
+        said = f"tier {self._said(tier)}: {count_text(part)} {self._unit}s at {price}"
+        return self._line(
+            (self.rule.tiers.index(tier), destination),
+            part * Fraction(price),
+            [self._position(), said],
+            title=f"{destination or self._name}, {self._said(tier)}",
+            quantity=part,
+            price=tier.price,
+            destination=destination,
+        )
+
+    def _all_unit(self) -> Iterator[Line]:
+        was, end = self.start, self.start + self.own
+        reached = tier_reached(self.rule, end)
+        price, earlier = Fraction(reached.price or 0), tier_reached(self.rule, was).price or 0
+        yield self._line(
+            ("reached",),
+            self.own * price,
+            [self._position(), f"{count_text(end)} {self._unit}s reach {self._said(reached)}"],
+            title=f"{self._name}, {self._said(reached)}",
+            quantity=self.own,
+            price=reached.price,
+        )
+        if was and price != earlier:
+            yield self._line(
+                ("repriced",),
+                was * (price - Fraction(earlier)),
+                [
+                    f"{count_text(was)} {self._unit}s of before, billed at {earlier}",
+                    f"now all at {reached.price}",
+                ],
+                title=f"{self._name}, earlier usage priced again",
+                quantity=was,
+                price=abs(reached.price - earlier) if reached.price is not None else None,
+            )
+
+    def _flat_fee(self) -> Iterator[Line]:
+        if not (self.settled.now or self.settled.before):
+            return
+        now, was = self.start + self.own, self.start
+        reached = tier_reached(self.rule, now)
+        fee = Fraction(reached.fee or 0) * self.share
+        steps = [f"{count_text(now)} {self._unit}s reach {self._said(reached)}: {reached.fee}"]
+        if self.settled.before:
+            fee -= Fraction(tier_reached(self.rule, was).fee or 0) * self.share
+            steps.append(f"less what {count_text(was)} {self._unit}s came to")
+        yield self._line(("fee",), fee, steps, title=self._name, quantity=1, unit="period")
+
+    def _bundle(self) -> Iterator[Line]:
+        rule = self.rule
+        inside = inside_bundle(self.included, self.start, self.own)
+        if self.settled.now and rule.fee:
+            said = f"{plain(rule.fee)} {self.terms.currency} for {count_text(self.included)} "
+            steps = [f"{said}{self._unit}s, used or not"]
+            if self.share != 1:
+                steps.append(f"{self.share} of the period's days")
+            yield self._line(
+                ("fee",), Fraction(rule.fee) * self.share, steps, title=self._name,
+                quantity=1, unit="period", price=rule.fee,
+            )  # fmt: skip
+        parts = [("inside", inside, rule.price, f"up to {count_text(self.included)}")]
+        if rule.overage_price is not None:
+            above = f"above {count_text(self.included)}"
+            parts.append(("above", self.own - inside, rule.overage_price, above))
+        for word, part, price, said in parts:
+            yield self._line(
+                (word,),
+                part * Fraction(price),
+                [self._position(), f"{said}: {count_text(part)} {self._unit}s at {plain(price)}"],
+                title=f"{self._name}, {said} {self._unit}s",
+                quantity=part,
+                price=price,
+            )
+
+    def _line(
+        self, key: tuple[object, ...], exact: Fraction, steps: Sequence[str], **columns: object
+    ) -> Line:
+        one = self.one
+        return rule_line(
+            self.terms,
+            key=("volume", self.terms.key, self.rule.rule, one.window[0], one.of, *key),
+            kind="tier" if self.rule.tiers else "bundle",
+            days=_shown_days(self.facts, self.days),
+            exact=self.sign * exact,
+            steps=steps,
+            rule=self.rule.rule,
+            inputs=_inputs(self.terms, one),
+            section="volume",
+            **{"unit": self._unit, **columns},  # pyright: ignore[reportArgumentType]
+        )
+
+    @property
+    def _unit(self) -> str:
+        return self.terms.priced_unit
+
+    @property
+    def _name(self) -> str:
+        return self.rule.name + (f", {self.one.of}" if self.one.of else "")
+
+    def _said(self, tier: Tier) -> str:
+        """A tier by its bounds."""
+        number = self.rule.tiers.index(tier)
+        below = self.rule.tiers[number - 1].up_to if number else 0
+        ends = f"up to {plain(tier.up_to)}" if tier.up_to is not None else f"above {below:f}"
+        return f"{ends} {self._unit}s"
+
+    def _position(self) -> str:
+        return (
+            f"{self.one.window[0]} to {self.one.window[1] - timedelta(days=1)}: "
+            f"{count_text(self.start)} {self._unit}s before, {count_text(self.own)} in this cycle"
+        )
+
+
+def credit_lines(facts: Facts, priced: Priced) -> list[Line]:
+    """Discounts and rebates, each credited once, in the cycle that ends its window (S10)."""
+    return [
+        line
+        for agreement in facts.agreements
+        for rule in agreement.terms.volume
+        if rule.model in CREDITS
+        for window in windows(facts, agreement, rule)
+        if (line := _credit(facts, agreement, rule, window, priced)) is not None
+    ]
+
+
+def _credit(
+    facts: Facts, agreement: InForce, rule: VolumeRule, window: Window, priced: Priced
+) -> Line | None:
+    terms = agreement.terms
+    when = settled(facts, agreement, rule.rule, rule, window)
+    if not when.now and not when.before:
+        return None
+    if rule.model == "rebate":
+        was, now = counted(facts, agreement, rule, window)
+        unit = f"{terms.priced_unit}s"
+    else:
+        was, now = spent(agreement, rule, window, priced)
+        unit = terms.currency
+    due, steps = credited(rule, now), [f"{window[0]} to {window[1]}: {count_text(now)} {unit}"]
+    if when.before:
+        due -= credited(rule, was)
+        steps.append(f"less what {count_text(was)} {unit} came to")
+    else:
+        reached = tier_reached(rule, now)
+        share = reached.price if rule.model == "rebate" else reached.discount
+        steps.append(f"tier reached: {share}, on {rule.on}")
+    if not due:
+        return None
+    return rule_line(
+        terms,
+        key=("credit", terms.key, rule.rule, window[0]),
+        kind=rule.model,
+        title=rule.name,
+        days=_shown_days(facts, held_days(agreement, rule, window)),
+        exact=due if terms.reverse else -due,
+        steps=steps,
+        rule=rule.rule,
+        unit="period",
+        section="volume",
+        inputs={"counted": count_text(now), "window": f"{window[0]}/{window[1]}"},
+    )
+
+
+def counted(
+    facts: Facts, agreement: InForce, term: Counted, window: Window
+) -> tuple[Fraction, Fraction]:
+    """Units of price that a term counts in a window: before this cycle's usage, and with it.
+
+    All versions of its agreements count, from the window's first day to the term's last.
+    """
+    held = window_of(agreement, term, window)
+    per = units_per_price(agreement.terms)
+    given = Fraction(term.opened(window)[0])
+    was, own = (
+        Fraction(int(frame.filter(held)["billed_units"].sum() or 0), per)
+        for frame in (facts.billed, facts.usage)
+    )
+    return given + was, given + was + own
+
+
+def spent(
+    agreement: InForce, term: Counted, window: Window, priced: Priced
+) -> tuple[Fraction, Fraction]:
+    """Spend that a term counts in a window, the same way: records, and what rules charge.
+
+    A rule counts when its own window and destinations lie within the term's.
+    """
+    terms = agreement.terms
+    held = window_of(agreement, term, window)
+    sign = -1 if terms.reverse else 1
+    was = Fraction(term.opened(window)[1])
+    was += sign * Fraction(priced.kept_before.filter(held)["amount"].sum() or 0)
+    now = was + sign * Fraction(priced.kept.filter(held)["amount"].sum() or 0)
+    eligible = term.agreements or (terms.agreement,)
+    for worth in priced.worth:
+        inside = window[0] <= worth.window[0] and worth.window[1] <= window[1]
+        named = not term.destinations or set(worth.rule.destinations) <= set(term.destinations)
+        if worth.agreement in eligible and inside and named:
+            was, now = was + sign * worth.before, now + sign * worth.now
+    return was, now
+
+
+def window_of(agreement: InForce, term: Counted, window: Window) -> pl.Expr:
+    """The condition on usage that a term counts in a window, whatever the agreement's version."""
+    first, end = term.held(window)
+    return in_scope(agreement.terms, term) & pl.col("local_day").is_between(
+        first, end, closed="left"
+    )
+
+
+def _shown_days(facts: Facts, held: Window) -> tuple[date, date]:
+    """The days that a line shows: those of the cycle's period on which its term holds."""
+    period = facts.cycle.period
+    first, last = max(held[0], period.start), min(held[1] - timedelta(days=1), period.last_day)
+    return (first, last) if first <= last else (held[0], held[1] - timedelta(days=1))
+
+
+def _inputs(terms: Agreement, one: Accumulator) -> dict[str, object]:
+    per = units_per_price(terms)
+    return {
+        "window": f"{one.window[0]}/{one.window[1]}",
+        "opening": count_text(one.opening / per),
+        "before": count_text(one.before / per),
+        "own": count_text(one.own / per),
+        "unit": terms.priced_unit,
+    }
