@@ -12,7 +12,7 @@ from billing_assets.cli import (
     document,
     intake,
     invoice,
-    reference,
+    reference_changes,
 )
 from billing_assets.cli.bench import bench
 from billing_assets.cli.demo import demo
@@ -40,7 +40,7 @@ app.command()(delivery.deliver)
 app.add_typer(delivery.app, name="delivery")
 app.add_typer(archive.app, name="archive")
 app.add_typer(document.app, name="document")
-app.add_typer(reference.app, name="reference")
+app.add_typer(reference_changes.app, name="reference")
 app.add_typer(intake.app, name="intake")
 app.command()(audit.explain)
 app.command()(audit.verify)

@@ -10,6 +10,7 @@ from billing_assets.core.errors import BillingError
 from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
 from billing_assets.rating.plan import compile_plan
+from billing_assets.reference.findings import Breach, rows_of
 from billing_assets.reference.load import load_reference, read_folder
 from billing_assets.reference.versions import Taken, approve_reference, take_reference
 from billing_assets.registry.versions import ReferenceLoad
@@ -19,20 +20,41 @@ app = typer.Typer(help="Partners, agreements, rate sheets.", no_args_is_help=Tru
 
 @app.command("check")
 def check(as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False) -> None:
-    """List every problem of the reference folder; nothing is put into force. Exit 1 if any."""
+    """Every problem of the reference folder, and what its sheets should be looked at for.
+
+    Nothing is put into force. Exit 1 if there is a problem.
+    """
     loaded = load_reference(read_folder(Settings().reference))
+    reference = loaded.reference
     rows = [vars(problem) for problem in loaded.problems]
+    breaches = [_breach_row(breach) for breach in reference.breaches]
     if as_json:
-        print_json(rows)
+        print_json({"problems": rows, "notice": breaches, "findings": rows_of(reference.findings)})
     else:
         show(rows, "Problems", as_json=False, empty="no problem")
-        reference = loaded.reference
+        if breaches:
+            show(breaches, "Announced too late: for dispute", as_json=False)
+        if reference.findings:
+            show(rows_of(reference.findings), "To look at", as_json=False)
         console.print(
             f"{len(reference.partners)} partners, {len(reference.agreements)} agreements, "
             f"{reference.rates().height:,} rates"
         )
     if rows:
         raise typer.Exit(1)
+
+
+def _breach_row(breach: Breach) -> dict[str, object]:
+    return {
+        "agreement": breach.agreement,
+        "file": breach.file,
+        "row": breach.row,
+        "code": breach.code,
+        "destination": breach.destination,
+        "change": breach.change,
+        "asked for": breach.requested,
+        "valid from": breach.loaded,
+    }
 
 
 @app.command("load")

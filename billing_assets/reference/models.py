@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import (
     BeforeValidator,
     Field,
+    StringConstraints,
     model_validator,
 )
 
@@ -230,7 +231,15 @@ class Increments(Form):
         return f"{self.first}/{self.next}"
 
 
-IncrementsText = Annotated[Increments, BeforeValidator(_increments)]
+IncrementsText = Annotated[
+    Increments,
+    BeforeValidator(
+        _increments,
+        json_schema_input_type=Annotated[
+            str, StringConstraints(pattern=rf"^{_INCREMENTS.pattern}$")
+        ],
+    ),
+]
 
 
 class Grace(Form):
@@ -287,7 +296,12 @@ def _clock(value: object) -> object:
     return value
 
 
-Clock = Annotated[int, BeforeValidator(_clock), Field(ge=0, le=86400)]
+_ClockText = Annotated[str, StringConstraints(pattern=r"^\d{2}:\d{2}(:\d{2})?$")]
+Clock = Annotated[
+    int,
+    BeforeValidator(_clock, json_schema_input_type=_ClockText | int),
+    Field(ge=0, le=86400),
+]
 
 
 class BandWindow(Form):

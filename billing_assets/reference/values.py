@@ -98,14 +98,25 @@ def codes(value: object) -> object:
 MAX_PRICE = 10_000_000
 """Largest price or fee in any currency: below it no record's amount can overflow."""
 
-DecimalText = Annotated[Decimal, BeforeValidator(_no_float), AfterValidator(_exact)]
+_Number = Annotated[str, StringConstraints(pattern=r"^-?\d+(\.\d+)?$")] | int | float
+_MomentText = Annotated[str, StringConstraints(pattern=rf"^({_DAY.pattern}|{_TIME.pattern})$")]
+_DayText = Annotated[str, StringConstraints(pattern=rf"^{_DAY.pattern}$")]
+
+DecimalText = Annotated[
+    Decimal,
+    BeforeValidator(_no_float, json_schema_input_type=_Number),
+    AfterValidator(_exact),
+]
 NoticeDays = Annotated[int, Field(ge=0, le=365)]
 Price = Annotated[DecimalText, Field(ge=0, le=MAX_PRICE)]
-Moment = Annotated[date | datetime, BeforeValidator(_moment)]
-Day = Annotated[date, BeforeValidator(_day)]
+Moment = Annotated[date | datetime, BeforeValidator(_moment, json_schema_input_type=_MomentText)]
+Day = Annotated[date, BeforeValidator(_day, json_schema_input_type=_DayText)]
 Zone = Annotated[str, AfterValidator(_zone)]
 CurrencyCode = Annotated[str, AfterValidator(_currency)]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 Code = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,14}$")]
-Codes = Annotated[list[Code], BeforeValidator(codes)]
+Codes = Annotated[
+    list[Code],
+    BeforeValidator(codes, json_schema_input_type=str | int | list[str | int]),
+]
 Trunk = Annotated[str, StringConstraints(pattern=r"^[^/\s]+/[^\s]+$")]

@@ -130,5 +130,15 @@ def reference_of(version: str, registry: Registry, blobs: BlobStore) -> Referenc
     return load_reference(_contents(registry.versions.reference(version), blobs)).reference
 
 
+def as_claimed(reference: Reference, blobs: BlobStore) -> Reference:
+    """The same version with every change from the day that its sheet asks for.
+
+    So partners bill who do not keep the notice: the difference to what is in force is for
+    dispute (B09, S07).
+    """
+    files = {path: blobs.get(sha256) for path, sha256 in reference.files.items()}
+    return load_reference(files, honour_notice=False).reference
+
+
 def _contents(version: ReferenceVersion, blobs: BlobStore) -> dict[str, bytes]:
     return {path: blobs.get(sha256) for path, sha256 in version.manifest.items()}
