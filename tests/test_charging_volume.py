@@ -121,8 +121,8 @@ def bundle(**more) -> dict:
 def test_e04_a_fixed_fee_and_the_overage(tmp_path: Path) -> None:
     rule = bundle(included="1000000", fee="4000", overage_price="0.0060")
     found = lines(tmp_path, rule, [minutes(1120500)])
-    assert shown(found) == [("bundle", "4000.00"), ("bundle", "723.00")]
-    assert shown(lines(tmp_path, rule, [minutes(1)])) == [("bundle", "4000.00")]
+    assert shown(found) == [("bundle", "723.00"), ("fixed_fee", "4000.00")]
+    assert shown(lines(tmp_path, rule, [minutes(1)])) == [("fixed_fee", "4000.00")]
 
 
 def test_f05_the_deal_s_price_inside_and_the_sheet_outside_in_call_order(tmp_path: Path) -> None:

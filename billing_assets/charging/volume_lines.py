@@ -177,7 +177,7 @@ class _Step:
             title=f"{destination or self._name}, {self._said(tier)}",
             quantity=part,
             price=tier.price,
-            destination=destination,
+            **({"destination": destination} if destination else {}),
         )
 
     def _all_unit(self) -> Iterator[Line]:
@@ -247,17 +247,18 @@ class _Step:
         self, key: tuple[object, ...], exact: Fraction, steps: Sequence[str], **columns: object
     ) -> Line:
         one = self.one
+        alone = self.rule.destinations[0] if len(self.rule.destinations) == 1 else ""
         return rule_line(
             self.terms,
             key=("volume", self.terms.key, self.rule.rule, one.window[0], one.of, *key),
-            kind="tier" if self.rule.tiers else "bundle",
+            kind="fixed_fee" if key == ("fee",) else "tier" if self.rule.tiers else "bundle",
             days=_shown_days(self.facts, self.days),
             exact=self.sign * exact,
             steps=steps,
             rule=self.rule.rule,
             inputs=_inputs(self.terms, one),
             section="volume",
-            **{"unit": self._unit, **columns},  # pyright: ignore[reportArgumentType]
+            **{"unit": self._unit, "destination": alone, **columns},  # pyright: ignore[reportArgumentType]
         )
 
     @property

@@ -51,6 +51,10 @@ BUILT = frozenset(
         Model.REVERSE,
         Model.LATE,
         Model.PARTIALS,
+        Model.TIER,
+        Model.REBATE,
+        Model.COMMITMENT,
+        Model.PAY_OR_PLAY,
         Model.TAX,
     }
 )
