@@ -8,7 +8,7 @@ from billing_assets.cli.output import JSON_HELP, console, print_json, show
 from billing_assets.core.errors import BillingError
 from billing_assets.installation import Installation
 from billing_assets.invoicing.explain import LineExplained, explain_line, explain_record
-from billing_assets.invoicing.verify import verify as verify_document
+from billing_assets.invoicing.prove import prove, prove_registry
 from billing_assets.lake.sql import connect
 from billing_assets.lake.tables import TABLES
 
@@ -114,19 +114,24 @@ def _record(home: Installation, record_id: int, as_json: bool) -> None:
 
 
 def verify(
-    document: Annotated[str, typer.Argument(help="an issued document's number or id")],
+    document: Annotated[
+        str, typer.Argument(help="an issued document's number or id; default the whole registry")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Re-read a document's pinned versions and prove its hashes and totals; exit 1 if one fails."""
+    """Prove a document: hashes, totals, and making it again from the versions that it pins.
+
+    Without a document every row and file of the registry is held against the audit log. Exit 1
+    when a check fails.
+    """
     home = Installation.open()
-    numbered = home.registry.documents.with_number(document)
-    checks = verify_document(
-        numbered[0].id if numbered else document,
-        registry=home.registry,
-        blobs=home.blobs,
-        lake=home.lake,
-    )
-    show([check.model_dump() for check in checks], f"Checks of {document}", as_json=as_json)
+    if document:
+        numbered = home.registry.documents.with_number(document)
+        checks = prove(home, numbered[0].id if numbered else document)
+    else:
+        checks = prove_registry(home)
+    title = f"Checks of {document or 'the registry'}"
+    show([check.model_dump() for check in checks], title, as_json=as_json)
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
 

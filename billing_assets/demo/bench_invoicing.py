@@ -222,8 +222,10 @@ def _reference(month: Month) -> dict[str, bytes]:
         ],
         "contact_email": "billing@bench.example",
         "series": [{"series": "FT", "document": "invoice"}],
+        "fixing_source": "bench",
     }
-    files = {"carrier.yaml": json.dumps(carrier).encode()}
+    fixings = "source,date,base,currency,units_per_base\nbench,2026-03-31,EUR,USD,1.0845\n"
+    files = {"carrier.yaml": json.dumps(carrier).encode(), "fixings.csv": fixings.encode()}
     for number in range(month.partners):
         name = f"B{number:03d}"
         partner = {

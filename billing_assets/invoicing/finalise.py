@@ -36,7 +36,7 @@ def file_name(document: Document, format_name: str) -> str:
     A text template's name stays whole behind it: 'FT-2026-000001.detail.txt'.
     """
     mark = "" if document.kind in UNNUMBERED else "-DRAFT"
-    stem = re.sub(r"[^\w.-]+", "-", document.number or _id(document) + mark)
+    stem = re.sub(r"[^\w.-]+", "-", document.number or document_id(document) + mark)
     return f"{stem}.{EXTENSIONS.get(format_name, format_name)}"
 
 
@@ -60,7 +60,9 @@ def keep_draft(
     a document that has its number or can have none, `BillingError` without a number series.
     """
     if not document.is_draft or document.kind in UNNUMBERED:
-        raise StateError(f"{document.kind} {document.number or ''} of {_id(document)} is no draft")
+        raise StateError(
+            f"{document.kind} {document.number or ''} of {document_id(document)} is no draft"
+        )
     kind = DocumentKind(document.kind.value)
     series = _series(carrier, kind)
     files = _keep(document, render(document, templates), blobs)
@@ -71,7 +73,7 @@ def keep_draft(
             bytes=itemised.stat().st_size,
         )
     return Draft(
-        id=_id(document),
+        id=document_id(document),
         kind=kind,
         partner=document.partner,
         entity=carrier.entity,
@@ -191,7 +193,7 @@ def _redated(draft: Draft, document: Document) -> Draft:
     )
 
 
-def _id(document: Document) -> str:
+def document_id(document: Document) -> str:
     """A cycle has one document of a kind, stream and currency: 'P14/2026-03/invoice-EUR'.
 
     A turned one may stand beside another of the same kind: 'P11/2026-03/invoice-turned-GBP'.

@@ -4,6 +4,7 @@ Everything is read anew: files from the blob store, facts from the registry, cha
 legs from the lake at the versions that the document pins. Nothing is rendered or changed.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from decimal import Decimal
@@ -22,6 +23,7 @@ from billing_assets.lake.tables import CHARGE, RATED_LEG, Table
 from billing_assets.registry import documents as registered
 from billing_assets.registry.blobs import BlobStore
 from billing_assets.registry.registry import Registry
+from billing_assets.registry.schema import to_json
 
 Key = TypeVar("Key")
 
@@ -42,9 +44,10 @@ def verify(document_id: str, *, registry: Registry, blobs: BlobStore, lake: Lake
     except (BillingError, ValidationError) as error:
         return [*checks, Check(name="canonical JSON is whole", ok=False, detail=str(error))]
     checks.append(_registry_check(stored, document))
+    checks.append(logged_check(stored, registry))
     checks += identities(document)
     checks.append(_gap_check(stored, registry))
-    checks.append(_audit_check(registry))
+    checks.append(audit_check(registry))
     if document.references.corrects:
         checks.append(_corrected_check(document, registry, blobs))
     else:
@@ -113,6 +116,25 @@ def _registry_check(stored: registered.Document, document: Document) -> Check:
     )
 
 
+def logged_check(stored: registered.Document, registry: Registry) -> Check:
+    """The registry's row is the one that was logged when the document was issued."""
+    name = f"registry row of {stored.number_text} is as it was logged"
+    logged = [
+        json.loads(entry.after or "{}")
+        for entry in registry.audit.entries(f"document:{stored.id}")
+        if entry.action == "document.finalise"
+    ]
+    if len(logged) != 1:
+        return Check(name=name, ok=False, detail=f"the audit log knows it {len(logged)} times")
+    row = json.loads(to_json(stored))
+    wrong = [
+        f"{field} is {row.get(field)}, logged was {value}"
+        for field, value in logged[0].items()
+        if row.get(field) != value
+    ]
+    return Check(name=name, ok=not wrong, detail="; ".join(wrong) or f"{len(row)} fields")
+
+
 def _gap_check(stored: registered.Document, registry: Registry) -> Check:
     """No number of the document's series is missing."""
     series = (stored.entity, stored.series, stored.year)
@@ -129,7 +151,8 @@ def _gap_check(stored: registered.Document, registry: Registry) -> Check:
     )
 
 
-def _audit_check(registry: Registry) -> Check:
+def audit_check(registry: Registry) -> Check:
+    """The audit log's hash chain is unbroken."""
     broken = registry.audit.verify()
     detail = f"entry {broken.seq} {broken.reason}" if broken else "hash chain recomputed"
     return Check(name="audit log is whole", ok=broken is None, detail=detail)
