@@ -28,7 +28,7 @@ def test_opening_an_empty_database_makes_every_table_as_the_schema_declares_it(u
     with engine.connect() as connection:
         context = MigrationContext.configure(connection)
         assert compare_metadata(context, metadata) == []
-        assert context.get_current_revision() == "0005"
+        assert context.get_current_revision() == "0006"
     engine.dispose()
 
 

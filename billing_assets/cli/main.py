@@ -13,6 +13,7 @@ from billing_assets.cli import (
     intake,
     invoice,
     reference_changes,
+    rerate,
 )
 from billing_assets.cli.bench import bench
 from billing_assets.cli.demo import demo
@@ -42,6 +43,8 @@ app.add_typer(archive.app, name="archive")
 app.add_typer(document.app, name="document")
 app.add_typer(reference_changes.app, name="reference")
 app.add_typer(intake.app, name="intake")
+app.add_typer(rerate.app, name="rerate")
+app.command()(rerate.history)
 app.command()(audit.explain)
 app.command()(audit.verify)
 app.command()(audit.sql)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from functools import reduce
 from operator import and_
 
@@ -115,6 +116,12 @@ class Lake:
     def exists(self, table: Table) -> bool:
         """Whether a table was ever written."""
         return self._open(table) is not None
+
+    def days(self, table: Table) -> list[date]:
+        """The days of which a table that is partitioned by day has rows, in order."""
+        delta = self._open(table)
+        found = delta.partitions() if delta else []
+        return sorted({date.fromisoformat(str(values["day"])) for values in found})
 
     def version(self, table: Table) -> int | None:
         """The newest version of a table; None when it was never written."""

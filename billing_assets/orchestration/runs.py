@@ -79,6 +79,21 @@ class Runs:
                 tags={START_TAG: first.isoformat(), END_TAG: last.isoformat()},
             )
 
+    def rerate(self, request: int, days: Sequence[date]) -> None:
+        """Carry out a re-rate request on some UTC days, in the asset that rates them."""
+        reason = self.installation.registry.rerates.get(request).reason
+        for first, last in _stretches(days):
+            self._run(
+                ["rated_leg", "suspense", "usage_daily"],
+                tags={
+                    START_TAG: first.isoformat(),
+                    END_TAG: last.isoformat(),
+                    "icb/rerate_request": str(request),
+                    "icb/reason": reason,
+                },
+                run_config={"ops": {"rated_usage": {"config": {"request": request}}}},
+            )
+
     def marts(self, months: Sequence[str]) -> None:
         """Build the marts of some months."""
         for month in months:

@@ -20,6 +20,7 @@ from billing_assets.rating.day import (
     as_usage,
     average_prices,
     daily_usage,
+    rate_day,
     suspended_legs,
     usage_sums,
 )
@@ -59,7 +60,7 @@ class DayRerated:
 
     `candidates` legs lie in the scope; `changes` (CHANGES_SCHEMA) sums those whose price changed;
     `buckets` are the slices of `rated_leg` with one of them; `plan` is the plan's hash, empty
-    when no record could lie in the scope.
+    when no record could lie in the scope, and `compiled` the plan itself.
     """
 
     day: date
@@ -87,6 +88,8 @@ def rerate_day(
     Raises `SliceConflict` when other runs kept replacing the same slices, and `BillingError` when
     the day would not balance; it then is as it was.
     """
+    if not scope.narrowed:
+        return _whole_day(lake, reference, day, buckets, request, dry_run=dry_run)
     for attempt in range(_ATTEMPTS):
         change = _Change(lake, reference, scope, day, buckets, request)
         try:
@@ -97,6 +100,68 @@ def rerate_day(
             if attempt == _ATTEMPTS - 1:
                 raise
     raise AssertionError("unreachable")
+
+
+def _whole_day(
+    lake: Lake,
+    reference: Reference,
+    day: date,
+    buckets: int,
+    request: int | None,
+    *,
+    dry_run: bool,
+) -> DayRerated:
+    """Rate a day anew as a whole: in one streaming pass, since no leg is out of the scope."""
+    before = lake.scan(USAGE_DAILY, part={"day": day}).collect()
+    plan = compile_plan(reference, day, buckets=buckets)
+    if dry_run:
+        records = lake.scan(XDR, part={"day": day})
+        legs = pl.concat([priced_legs(Kernel(plan, leg), records) for leg in Leg])
+        after = as_usage([usage_sums(legs).collect(engine="streaming")])
+    else:
+        rate_day(lake, plan, rerate_request=request)
+        after = lake.scan(USAGE_DAILY, part={"day": day}).collect()
+    changes = _usage_changes(day, before, after)
+    return DayRerated(
+        day=day,
+        plan=plan.version,
+        candidates=int(after["records"].sum()),
+        changed=int(changes["records"].sum()),
+        changes=changes,
+        buckets=tuple(sorted(set(after["bucket"]))),
+        compiled=plan,
+    )
+
+
+def _usage_changes(day: date, before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
+    """What differs between two states of a day's `usage_daily`, as CHANGES_SCHEMA."""
+    words = ["local_day", "partner", "leg", "service", "destination", "currency"]
+
+    def sums(usage: pl.DataFrame, name: str) -> pl.DataFrame:
+        return usage.group_by(words).agg(
+            pl.col("records").sum().alias(f"records_{name}"),
+            (pl.col("duration_ms").sum() // 1000).alias(f"seconds_{name}"),
+            (pl.col("amount").sum() * 10**10).cast(pl.Int64).alias(f"{name}_e10"),
+        )
+
+    return (
+        sums(before, "before")
+        .join(sums(after, "after"), on=words, how="full", coalesce=True)
+        .with_columns(pl.exclude(words).fill_null(0))
+        .filter(
+            (pl.col("before_e10") != pl.col("after_e10"))
+            | (pl.col("records_before") != pl.col("records_after"))
+        )
+        .with_columns(
+            pl.lit(day).alias("day"),
+            pl.lit("whole day").alias("why"),
+            pl.max_horizontal("records_before", "records_after").alias("records"),
+            pl.max_horizontal("seconds_before", "seconds_after").alias("seconds"),
+        )
+        .select(CHANGES_SCHEMA.names())
+        .cast(CHANGES_SCHEMA)
+        .sort("partner", "leg", "destination", "local_day", nulls_last=True)
+    )
 
 
 class _Change:

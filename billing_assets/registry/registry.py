@@ -11,6 +11,7 @@ from billing_assets.registry.database import Database
 from billing_assets.registry.deliveries import Deliveries
 from billing_assets.registry.documents import Documents
 from billing_assets.registry.files import FileLog
+from billing_assets.registry.rerates import Rerates
 from billing_assets.registry.versions import Versions
 
 
@@ -30,6 +31,7 @@ class Registry:
         self.cycles = Cycles(database)
         self.documents = Documents(database)
         self.deliveries = Deliveries(database)
+        self.rerates = Rerates(database)
 
     @classmethod
     def open(cls, url: str) -> "Registry":

@@ -67,6 +67,16 @@ class DocumentKind(StrEnum):
     SELF_BILLED = "self_billed"
 
 
+class RerateState(StrEnum):
+    """How far a request to rate again has come."""
+
+    PROPOSED = "proposed"
+    APPROVED = "approved"
+    REFUSED = "refused"
+    RUNNING = "running"
+    DONE = "done"
+
+
 class DeliveryState(StrEnum):
     """How far one document has come on one channel.
 
@@ -282,6 +292,36 @@ rating_plan = Table(
     Column("compiled_at", UtcTime, nullable=False),
     Column("who", Text, nullable=False),
     Column("summary", _JSON, nullable=False),
+)
+
+rerate_request = Table(
+    "rerate_request",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("scope", _JSON, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("state", _words(RerateState), nullable=False, index=True),
+    Column("made_at", UtcTime, nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("decided_at", UtcTime),
+    Column("decided_by", Text),
+    Column("ended_at", UtcTime),
+)
+
+rerate_day = Table(
+    "rerate_day",
+    metadata,
+    Column("request", Integer, ForeignKey("rerate_request.number"), primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("run", Integer, primary_key=True),
+    Column("reference_hash", _HASH, nullable=False),
+    Column("plan", _HASH, nullable=False),
+    Column("version_before", Integer),
+    Column("version_after", Integer),
+    Column("candidates", Integer, nullable=False),
+    Column("changed", Integer, nullable=False),
+    Column("changes", _JSON, nullable=False),
+    Column("rated_at", UtcTime, nullable=False),
 )
 
 cycle = Table(

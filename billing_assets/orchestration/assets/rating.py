@@ -1,11 +1,17 @@
-"""Rated usage by UTC day: both legs of every record, suspense, daily aggregates."""
+"""Rated usage by UTC day: both legs of every record, suspense, daily aggregates.
 
-from collections.abc import Iterator
+The same asset rates days for the first time and again: with a scope in its config it prices the
+legs of the scope anew and leaves all others as they are.
+"""
+
+from collections.abc import Iterator, Mapping
 from datetime import date
 
 import dagster as dg
 import polars as pl
+from pydantic import Field
 
+from billing_assets.core.errors import BillingError
 from billing_assets.core.ids import canonical_json, sha256_of
 from billing_assets.orchestration.groups import Group
 from billing_assets.orchestration.partitions import USAGE_DAYS
@@ -13,12 +19,33 @@ from billing_assets.orchestration.resources import Home, now
 from billing_assets.orchestration.tables import markdown
 from billing_assets.rating.day import DayRated, rate_day
 from billing_assets.rating.plan import compile_plan
+from billing_assets.rating.requests import (
+    change_rows,
+    check_scope,
+    fields_of,
+    run_request,
+    scope_of,
+)
+from billing_assets.rating.rerate import DayRerated
 
 OUTPUTS = {
     "rated_leg": "Priced legs: what partners owe us (customer) and what we owe (supplier).",
     "suspense": "Records and legs that wait for a trunk, an agreement or a rate, with the reason.",
     "usage_daily": "Rated legs added up by day, agreement, destination, rate, band and origin.",
 }
+
+
+class RatingConfig(dg.Config):
+    """What to rate again, and why; without a reason or a request whole days are rated."""
+
+    reason: str = Field(default="", description="why prices change; makes a re-rate request")
+    request: int = Field(default=0, description="an approved re-rate request to carry out")
+    partners: list[str] = Field(default=[], description="partners of the scope; empty: all")
+    legs: list[str] = Field(default=[], description="customer, supplier; empty: both")
+    services: list[str] = Field(default=[], description="voice, sms, data, event; empty: all")
+    destinations: list[str] = Field(default=[], description="destinations by name; empty: all")
+    codes: list[str] = Field(default=[], description="digits that matched codes begin with")
+    agreements: list[str] = Field(default=[], description="agreement ids; empty: all")
 
 
 @dg.multi_asset(
@@ -36,15 +63,28 @@ OUTPUTS = {
     backfill_policy=dg.BackfillPolicy.single_run(),
 )
 def rated_usage(
-    context: dg.AssetExecutionContext, installation: Home
+    context: dg.AssetExecutionContext, config: RatingConfig, installation: Home
 ) -> Iterator[dg.MaterializeResult]:
-    """Compile each day's rating plan and price both legs of its records."""
+    """Compile each day's rating plan and price both legs of its records, or of a scope of them."""
+    days = [date.fromisoformat(key) for key in context.partition_keys]
+    if config.request or config.reason:
+        metadata, digest = _rerate(context, config, installation, days)
+    else:
+        metadata, digest = _rate(context, installation, days)
+    for name in OUTPUTS:
+        yield dg.MaterializeResult(
+            name, metadata=metadata, data_version=dg.DataVersion(digest[:32])
+        )
+
+
+def _rate(
+    context: dg.AssetExecutionContext, installation: Home, days: list[date]
+) -> tuple[Mapping[str, dg.MetadataValue | str | int], str]:
+    """Rate whole days; their figures and a digest of them."""
     reference = installation.reference
     rated: list[DayRated] = []
-    for key in context.partition_keys:
-        plan = compile_plan(
-            reference, date.fromisoformat(key), buckets=installation.settings.buckets
-        )
+    for day in days:
+        plan = compile_plan(reference, day, buckets=installation.settings.buckets)
         outcome = rate_day(installation.lake, plan)
         installation.registry.versions.record_plan(
             plan.version,
@@ -55,27 +95,67 @@ def rated_usage(
             who=installation.settings.user,
         )
         context.log.info(
-            f"{key}: {outcome.legs:,} legs, {outcome.rated:,} rated, "
+            f"{day}: {outcome.legs:,} legs, {outcome.rated:,} rated, "
             f"{outcome.suspended:,} in suspense"
         )
         rated.append(outcome)
-    days = pl.DataFrame(
+    table = pl.DataFrame(
         [(r.day, r.records, r.legs, r.rated, r.suspended) for r in rated],
         schema=["day", "records", "legs", "rated", "suspended"],
         orient="row",
     )
     metadata = {
-        "records": int(days["records"].sum()),
-        "legs rated": int(days["rated"].sum()),
-        "legs in suspense": int(days["suspended"].sum()),
-        "days": markdown(days),
+        "records": int(table["records"].sum()),
+        "legs rated": int(table["rated"].sum()),
+        "legs in suspense": int(table["suspended"].sum()),
+        "days": markdown(table),
         "money": markdown(_money(rated)),
     }
-    digest = sha256_of(canonical_json([[str(v) for v in vars(r).values()] for r in rated]))
-    for name in OUTPUTS:
-        yield dg.MaterializeResult(
-            name, metadata=metadata, data_version=dg.DataVersion(digest[:32])
+    return metadata, sha256_of(canonical_json([[str(v) for v in vars(r).values()] for r in rated]))
+
+
+def _rerate(
+    context: dg.AssetExecutionContext, config: RatingConfig, installation: Home, days: list[date]
+) -> tuple[Mapping[str, dg.MetadataValue | str | int], str]:
+    """Carry out a re-rate request on some days: the one of the config, or one made from it."""
+    reference, registry = installation.reference, installation.registry
+    who = installation.settings.user
+    number = config.request
+    if not number:
+        fields = config.model_dump(exclude={"reason", "request"})
+        scope = scope_of({"first": min(days), "last": max(days), **fields})
+        check_scope(scope, reference, installation.lake, now().date())
+        number = registry.rerates.make(fields_of(scope), config.reason, now=now(), who=who).number
+
+    def told(outcome: DayRerated) -> None:
+        context.log.info(f"{outcome.day}: {outcome.changed:,} of {outcome.candidates:,} changed")
+
+    done = run_request(
+        number,
+        installation.lake,
+        registry,
+        reference,
+        buckets=installation.settings.buckets,
+        days=days,
+        now=now,
+        who=who,
+        progress=told,
+    )
+    if not any(outcome.candidates for outcome in done):
+        raise BillingError(
+            f"re-rate request {number} matches no leg on these days",
+            hint="look at its scope: `icb rerate show`",
         )
+    changes = pl.DataFrame([row for one in done for row in change_rows(one.changes)])
+    metadata = {
+        "re-rate request": number,
+        "reason": registry.rerates.get(number).reason,
+        "legs in the scope": sum(one.candidates for one in done),
+        "legs changed": sum(one.changed for one in done),
+        "changes": markdown(changes),
+    }
+    facts = [[str(one.day), one.plan, one.candidates, one.changed] for one in done]
+    return metadata, sha256_of(canonical_json([number, *facts]))
 
 
 def _money(rated: list[DayRated]) -> pl.DataFrame:

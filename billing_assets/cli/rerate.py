@@ -1,0 +1,271 @@
+"""`icb rerate`: price part of what was rated once more, and let open cycles follow."""
+
+import csv
+import sys
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from billing_assets.charging.cycles import registered_cycle
+from billing_assets.cli.output import JSON_HELP, console, print_json, show
+from billing_assets.core.errors import BillingError
+from billing_assets.core.money import from_e10
+from billing_assets.core.settings import Settings
+from billing_assets.installation import Installation
+from billing_assets.lake.tables import XDR
+from billing_assets.rating.history import price_history
+from billing_assets.rating.requests import (
+    CHANGE_COLUMNS,
+    change_rows,
+    check_scope,
+    fields_of,
+)
+from billing_assets.rating.rerate import rerate_day
+from billing_assets.rating.scope import RatingScope
+from billing_assets.reference.models import Leg, Service
+from billing_assets.registry.cycles import FINALISED
+from billing_assets.registry.rerates import Day, Request
+
+app = typer.Typer(
+    help="Price part of what was rated once more; open cycles follow.",
+    invoke_without_command=True,
+)
+
+
+Json = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
+
+
+@app.callback()
+def rerate(
+    context: typer.Context,
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="first UTC day")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="last UTC day")
+    ] = None,
+    partner: Annotated[list[str] | None, typer.Option(help="repeatable; default all")] = None,
+    direction: Annotated[list[Leg] | None, typer.Option(help="customer or supplier leg")] = None,
+    service: Annotated[list[Service] | None, typer.Option(help="repeatable")] = None,
+    destination: Annotated[list[str] | None, typer.Option(help="by name, repeatable")] = None,
+    code: Annotated[list[str] | None, typer.Option(help="digits that codes begin with")] = None,
+    agreement: Annotated[list[str] | None, typer.Option(help="agreement id, repeatable")] = None,
+    reason: Annotated[str, typer.Option(help="why prices change; kept with the request")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="show what would change and write nothing")
+    ] = False,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", help="write the changes to a CSV file too")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Rate a scope again by the reference data in force, and show money before and after.
+
+    Rows outside the scope stay as they are. Drafted cycles of the partners concerned are run
+    again; what final documents billed differently is billed by their next open cycle.
+    """
+    if context.invoked_subcommand:
+        return
+    if first is None or last is None:
+        raise BillingError("a re-rating needs its days", hint="give --from and --to, UTC")
+    home = Installation.open()
+    scope = RatingScope(
+        first.date(),
+        last.date(),
+        tuple(partner or ()),
+        tuple(direction or ()),
+        tuple(service or ()),
+        tuple(destination or ()),
+        tuple(code or ()),
+        tuple(agreement or ()),
+    )
+    check_scope(scope, home.reference, home.lake, _now().date())
+    tried = _dry_run(home, scope)
+    if dry_run:
+        _print(tried, csv_file, f"Would change: {scope.describe()}", as_json=as_json)
+        return
+    made = home.registry.rerates.make(fields_of(scope), reason, now=_now(), who=home.settings.user)
+    rows = _carry_out(made)
+    _print(rows, csv_file, f"Re-rate request {made.number}: {scope.describe()}", as_json=as_json)
+
+
+@app.command("list")
+def list_requests(as_json: Json = False) -> None:
+    """All re-rate requests, the newest first."""
+    requests = Installation.open().registry.rerates.list()
+    show([_row(one) for one in requests], "Re-rate requests", as_json=as_json)
+
+
+@app.command("show")
+def show_request(number: int, as_json: Json = False) -> None:
+    """A request, and what its runs did to each day."""
+    registry = Installation.open().registry
+    request, days = registry.rerates.get(number), registry.rerates.days(number)
+    if as_json:
+        print_json({**_row(request), "days": [vars(day) for day in days]})
+        return
+    show([_row(request)], f"Re-rate request {number}", as_json=False)
+    changes = [{"run": day.run, **row} for day in days for row in _rows(day)]
+    show(changes, "Changes", as_json=False, empty="nothing changed")
+
+
+def history(
+    record: Annotated[int, typer.Argument(help="a record id")], as_json: Json = False
+) -> None:
+    """Every price that a record had, with the re-rating that gave it and why."""
+    home = Installation.open()
+    rows = []
+    for price in price_history(record, home.lake, home.registry):
+        leg = price.leg or {}
+        rate, amount = (leg.get(name) for name in ("rate_e10", "amount_e10"))
+        rows.append(
+            {
+                "leg": price.side,
+                "since": price.since,
+                "request": price.request,
+                "reason": price.reason or "first rating",
+                "agreement": leg.get("agreement"),
+                "destination": leg.get("destination"),
+                "billed": leg.get("billed_units"),
+                "rate": None if rate is None else from_e10(int(str(rate))).normalize(),
+                "amount": None if amount is None else from_e10(int(str(amount))).normalize(),
+                "currency": leg.get("currency"),
+                "plan": str(leg.get("plan", ""))[:12],
+            }
+        )
+    show(rows, f"Prices of record {record}", as_json=as_json, empty="it was never priced")
+
+
+@app.command()
+def approve(
+    number: int,
+    refuse: Annotated[bool, typer.Option("--refuse", help="refuse it instead")] = False,
+) -> None:
+    """Decide on a proposed request, as another person than the one who made it, and run it."""
+    home = Installation.open()
+    decided = home.registry.rerates.decide(
+        number, approve=not refuse, now=_now(), who=home.settings.user
+    )
+    if refuse:
+        console.print(f"re-rate request {number} is refused")
+        return
+    _print(_carry_out(decided), None, f"Re-rate request {number}", as_json=False)
+
+
+def _dry_run(home: Installation, scope: RatingScope) -> list[dict[str, object]]:
+    """What a scope would change; raises `BillingError` when no leg lies in it."""
+    rows, candidates = [], 0
+    with console.status("comparing prices"):
+        for day in [day for day in home.lake.days(XDR) if scope.first <= day <= scope.last]:
+            outcome = rerate_day(
+                home.lake,
+                home.reference,
+                scope,
+                day,
+                buckets=home.settings.buckets,
+                request=None,
+                dry_run=True,
+            )
+            candidates += outcome.candidates
+            rows += change_rows(outcome.changes)
+    if not candidates:
+        raise BillingError(
+            f"no leg matches: {scope.describe()}",
+            hint='see what was rated: `icb sql "select * from usage_daily"`',
+        )
+    return rows
+
+
+def _carry_out(request: Request) -> list[dict[str, object]]:
+    """Run a request in Dagster, then the open cycles that it touches; its changes as rows."""
+    from billing_assets.orchestration.runs import Runs  # noqa: PLC0415 - seconds to import
+
+    with Runs.of(Settings()) as runs:
+        home = runs.installation
+        scope_days = [
+            day
+            for day in home.lake.days(XDR)
+            if str(request.scope["first"]) <= day.isoformat() <= str(request.scope["last"])
+        ]
+        with console.status(f"rating {len(scope_days)} days again"):
+            runs.rerate(request.number, scope_days)
+        rows = [row for day in home.registry.rerates.days(request.number) for row in _rows(day)]
+        for partner, month, cycles in _open_cycles(home, rows):
+            with console.status(f"running {', '.join(cycles)} again"):
+                runs.draft(month, [partner], None, cycles)
+        return rows
+
+
+def _open_cycles(
+    home: Installation, changes: Sequence[dict[str, object]]
+) -> list[tuple[str, str, list[str]]]:
+    """Drafted or blocked cycles that hold a changed day, or bill what came late to one."""
+    found: dict[tuple[str, str], list[str]] = {}
+    partners = {str(change["partner"]) for change in changes if change["partner"]}
+    for partner in sorted(partners):
+        days = {
+            date.fromisoformat(str(change["local_day"]))
+            for change in changes
+            if change["partner"] == partner and change["local_day"]
+        }
+        for known in home.registry.cycles.list(partner=partner):
+            cycle = registered_cycle(known)
+            if known.state in FINALISED or not known.runs or known.held:
+                continue
+            if any(day < cycle.period.end for day in days):
+                found.setdefault((partner, known.month), []).append(known.id)
+    return [(partner, month, cycles) for (partner, month), cycles in found.items()]
+
+
+def _rows(day: Day) -> list[dict[str, object]]:
+    """The changes of a recorded day in the order and types in which they were found."""
+    money = ("minutes", "before", "after", "difference")
+    return [
+        {name: change[name] for name in CHANGE_COLUMNS if name not in money}
+        | {name: Decimal(str(change[name])) for name in money}
+        for change in day.changes
+    ]
+
+
+def _print(
+    rows: list[dict[str, object]], csv_file: Path | None, title: str, *, as_json: bool
+) -> None:
+    if csv_file:
+        with csv_file.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]) if rows else ["day"])
+            writer.writeheader()
+            writer.writerows(rows)
+    show(rows, title, as_json=as_json, empty=f"{title}: no price changes")
+    if rows and not as_json:
+        totals: dict[str, Decimal] = {}
+        for row in rows:
+            currency = str(row["currency"] or "")
+            totals[currency] = totals.get(currency, Decimal(0)) + Decimal(str(row["difference"]))
+        summed = ", ".join(f"{amount:+,f} {currency}" for currency, amount in totals.items())
+        console.print(f"in all {summed}")
+    sys.stdout.flush()
+
+
+def _row(request: Request) -> dict[str, object]:
+    words = ", ".join(
+        f"{name} {'/'.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in request.scope.items()
+    )
+    return {
+        "number": request.number,
+        "state": request.state.value,
+        "scope": words,
+        "reason": request.reason,
+        "made": request.made_at,
+        "by": request.made_by,
+        "decided by": request.decided_by,
+        "ended": request.ended_at,
+    }
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,169 @@
+"""Re-rate requests: what may be asked, and a request carried out day by day."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import date, datetime
+
+import polars as pl
+
+from billing_assets.core.errors import BillingError, NotFound
+from billing_assets.core.money import from_e10
+from billing_assets.lake.store import Lake
+from billing_assets.lake.tables import RATED_LEG, XDR
+from billing_assets.rating.rerate import CHANGES_SCHEMA, DayRerated, rerate_day
+from billing_assets.rating.scope import RatingScope
+from billing_assets.reference.load import Reference
+from billing_assets.reference.models import Leg, Service
+from billing_assets.registry.registry import Registry
+
+CHANGE_COLUMNS = (
+    "day",
+    "local_day",
+    "partner",
+    "leg",
+    "service",
+    "destination",
+    "currency",
+    "why",
+    "records",
+    "minutes",
+    "before",
+    "after",
+    "difference",
+)
+"""The columns of `change_rows`, in order."""
+
+
+def fields_of(scope: RatingScope) -> dict[str, object]:
+    """A scope as plain fields for the registry; empty lists are left out."""
+    fields = asdict(scope)
+    found: dict[str, object] = {name: fields.pop(name).isoformat() for name in ("first", "last")}
+    found |= {name: [str(word) for word in words] for name, words in fields.items() if words}
+    return found
+
+
+def scope_of(fields: Mapping[str, object]) -> RatingScope:
+    """The scope of plain fields: `first` and `last` as dates' text, and lists of words.
+
+    Raises `BillingError` for a word that no service or leg has, and as `RatingScope` does.
+    """
+    lists = {
+        name: tuple(str(word) for word in value)
+        for name, value in fields.items()
+        if isinstance(value, list | tuple)
+    }
+    try:
+        return RatingScope(
+            date.fromisoformat(str(fields["first"])),
+            date.fromisoformat(str(fields["last"])),
+            **{
+                **lists,
+                "legs": tuple(Leg(word) for word in lists.get("legs", ())),
+                "services": tuple(Service(word) for word in lists.get("services", ())),
+            },
+        )
+    except ValueError as error:
+        raise BillingError(f"the scope cannot be read: {error}") from error
+
+
+def check_scope(scope: RatingScope, reference: Reference, lake: Lake, today: date) -> None:
+    """Refuse a scope that nothing can come of: days to come, days without records, partners and
+    agreements that do not exist. Raises `BillingError` or `NotFound` that says what to do."""
+    if scope.last > today:
+        raise BillingError(
+            f"{scope.last} is still to come", hint=f"the last day to rate is {today} (UTC)"
+        )
+    for name in scope.partners:
+        reference.partner(name)
+    known = {a.terms.agreement for a in reference.agreements}
+    for agreement in scope.agreements:
+        if agreement not in known:
+            raise NotFound(f"no agreement {agreement!r}", hint=f"known: {', '.join(sorted(known))}")
+    held = lake.days(XDR)
+    if not any(scope.first <= day <= scope.last for day in held):
+        span = f"records are kept from {min(held)} to {max(held)}" if held else "none are kept"
+        raise BillingError(f"no records on {scope.describe()}", hint=span)
+
+
+def run_request(
+    number: int,
+    lake: Lake,
+    registry: Registry,
+    reference: Reference,
+    *,
+    buckets: int,
+    days: list[date] | None = None,
+    now: Callable[[], datetime],
+    who: str,
+    progress: Callable[[DayRerated], None] = lambda _: None,
+) -> list[DayRerated]:
+    """Carry out a request on its days that hold records (or some of them), and record each.
+
+    A run that died is completed by running the request again. Raises as `rerate_day` does.
+    """
+    request = registry.rerates.begin(number, now=now(), who=who)
+    scope = scope_of(request.scope)
+    held = set(lake.days(XDR))
+    done = []
+    for day in scope.days if days is None else days:
+        if day not in held or not scope.first <= day <= scope.last:
+            continue
+        before = lake.version(RATED_LEG)
+        outcome = rerate_day(lake, reference, scope, day, buckets=buckets, request=number)
+        _record(outcome, number, before, lake, registry, reference, now=now(), who=who)
+        progress(outcome)
+        done.append(outcome)
+    if days is None or set(scope.days) & held <= {d.day for d in registry.rerates.days(number)}:
+        registry.rerates.end(number, now=now(), who=who)
+    return done
+
+
+def _record(
+    outcome: DayRerated,
+    number: int,
+    before: int | None,
+    lake: Lake,
+    registry: Registry,
+    reference: Reference,
+    *,
+    now: datetime,
+    who: str,
+) -> None:
+    if outcome.compiled:
+        registry.versions.record_plan(
+            outcome.plan,
+            outcome.day,
+            reference.version,
+            outcome.compiled.summary(),
+            now=now,
+            who=who,
+        )
+    registry.rerates.record_day(
+        number,
+        outcome.day,
+        reference_hash=reference.version,
+        plan=outcome.plan,
+        versions=(before, lake.version(RATED_LEG)),
+        candidates=outcome.candidates,
+        changed=outcome.changed,
+        changes=change_rows(outcome.changes),
+        now=now,
+    )
+
+
+def change_rows(changes: pl.DataFrame) -> list[dict[str, object]]:
+    """Changes (CHANGES_SCHEMA) as rows for people and scripts: minutes and money as decimals."""
+    rows = []
+    for row in changes.select(CHANGES_SCHEMA.names()).iter_rows(named=True):
+        before, after = from_e10(row.pop("before_e10")), from_e10(row.pop("after_e10"))
+        minutes = from_e10(row.pop("seconds") * 10**10 // 60)
+        rows.append(
+            row
+            | {
+                "minutes": round(minutes, 2),
+                "before": before.normalize(),
+                "after": after.normalize(),
+                "difference": (after - before).normalize(),
+            }
+        )
+    return rows
