@@ -22,9 +22,10 @@ MAX_BYTES = 128 * 1024 * 1024
 MAX_PARTS = 2_000
 MAX_ROWS = 1_048_576
 MAX_COLUMNS = 256
-MAX_CELLS = 6_000_000
+MAX_CELLS = 3_000_000
 MAX_CELL_CHARS = 100_000
 
+_TAG_OF_CELL = re.compile(rb"<(?:\w+:)?c[\s/>]")
 _QUOTED = re.compile(r'"[^"]*"')
 
 Cell = str | date | None
@@ -167,7 +168,7 @@ def _refuse_bomb(content: bytes) -> None:
             parts = archive.infolist()
             if len(parts) > MAX_PARTS:
                 raise ValueError(f"has {len(parts):,} parts, more than {MAX_PARTS:,}")
-            total = 0
+            total = cells = 0
             for part in parts:
                 if part.flag_bits & 1:
                     raise ValueError("is locked by a password")
@@ -177,6 +178,9 @@ def _refuse_bomb(content: bytes) -> None:
                         total += len(piece)
                         if total > MAX_BYTES:
                             raise ValueError(f"unpacks to more than {MAX_BYTES:,} bytes")
+                        cells += len(_TAG_OF_CELL.findall(piece))
+                        if cells > MAX_CELLS:
+                            raise ValueError(f"has more than {MAX_CELLS:,} cells")
                         if b"<!DOCTYPE" in (tail + piece).replace(b"\x00", b"").upper():
                             raise ValueError(f"has a document type in {part.filename}")
                         tail = piece[-32:]

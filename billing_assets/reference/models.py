@@ -393,8 +393,16 @@ class RateRow(Form):
     the match without a price.
     """
 
-    codes: Annotated[list[Name], BeforeValidator(codes), Field(alias="code")]
-    country_code: Annotated[str, BeforeValidator(digits), Field(pattern=r"^[1-9][0-9]{0,2}$")] = ""
+    codes: Annotated[
+        list[Name],
+        BeforeValidator(codes, json_schema_input_type=str | int | list[str | int]),
+        Field(alias="code"),
+    ]
+    country_code: Annotated[
+        str,
+        BeforeValidator(digits, json_schema_input_type=str | int),
+        Field(pattern=r"^[1-9][0-9]{0,2}$"),
+    ] = ""
     destination: str = ""
     price: Price | None = Field(default=None, alias="rate")
     first_price: Price | None = Field(default=None, alias="first_rate")
