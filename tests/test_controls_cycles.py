@@ -12,6 +12,7 @@ from billing_assets.core.errors import InputError
 from billing_assets.reference.load import load_reference
 from tests.support.controls_home import (
     FRANCE,
+    MONTH,
     SATELLITE,
     TOGO,
     Calls,
@@ -91,6 +92,31 @@ def test_a_named_person_waives_what_blocks_and_the_cycle_goes_on(home: SmallHome
         ("carla", "suspense", "billed in April"),
         ("carla", "vat_validity", "renewal seen"),
     ]
+
+
+def test_icb_controls_shows_the_balance_the_anomalies_and_the_exceptions(home: SmallHome) -> None:
+    home.runs.marts([MONTH])
+    result = icb(home, "controls", MONTH, "--json")
+    found = json.loads(result.output)
+    balance = [one for one in found if one["control"] == "record_balance"]
+    assert [(one["severity"], one["where"]) for one in balance] == [
+        ("passed", "2026-03 1_intake"),
+        ("passed", "2026-03 2_resolving"),
+        ("passed", "2026-03 3_rating"),
+    ]
+    assert "308 records in 3 files, difference 0" in balance[0]["finding"]
+    negative = [one for one in found if one["control"] == "negative_margin"]
+    assert [(one["partner"], one["where"], one["finding"]) for one in negative] == [
+        ("P01", "2026-03-20 Togo via P02", "sold below cost, margin -0.03")
+    ]
+    assert {one["waived"] for one in found if one["control"] == "vat_validity"} == {
+        "carla: renewal seen"
+    }
+    assert result.exit_code == 1
+    table = icb(home, "controls", MONTH, "--severity", "error")
+    assert "sold below cost" in table.output
+    for one in found:
+        assert icb(home, "sql", one["query"]).exit_code == 0, one
 
 
 @pytest.mark.parametrize(

@@ -14,20 +14,32 @@ from billing_assets.reference.load import Reference
 from billing_assets.registry.files import DayCount, FileFacts
 from billing_assets.registry.schema import FileState
 from tests.registry_support import NOW
-from tests.support.month import FIFTH, FOURTH, NORTH, SOUTH, south, write_legs, write_month
+from tests.support.month import (
+    FIFTH,
+    FOURTH,
+    NORTH,
+    SOUTH,
+    south,
+    write_fates,
+    write_legs,
+    write_month,
+)
 from tests.support.references import reference
 
 UPSTREAM = {
     "expected_vs_billed": {"charge", "usage_daily"},
     "margin_by_destination": {"usage_daily"},
-    "record_balance": {
-        "mediation_files",
-        "rated_leg",
+    "anomalies": {
+        "margin_by_route",
+        "quality_by_partner_day",
         "reference_data",
-        "suspense",
-        "xdr",
+        "traffic_hourly",
     },
+    "margin_by_route": {"margin_daily"},
+    "quality_by_partner_day": {"traffic_hourly"},
+    "record_balance": {"mediation_files", "record_fate"},
     "record_balance_by_day": {"record_balance"},
+    "record_balance_by_stage": {"record_balance", "record_fate"},
     "suspense_by_reason": {"suspense"},
     "traffic_by_destination": {"usage_daily"},
     "traffic_by_partner_day": {"usage_daily"},
@@ -87,9 +99,12 @@ def test_marts_depend_on_the_assets_that_write_their_tables():
 def test_each_data_test_is_a_check_and_only_the_invoice_gate_may_let_a_warning_pass():
     [marts] = mart_assets()
     checks = {check.name: check for check in marts.check_specs}
-    assert len(checks) == 17
+    assert len(checks) == 27
     assert {name for name, check in checks.items() if not check.blocking} == {
-        "expected_vs_billed_is_equal"
+        "anomalies_no_high_risk_and_no_loss",
+        "anomalies_nothing_unusual",
+        "expected_vs_billed_is_equal",
+        "margin_by_route_is_known",
     }
     assert all(check.description for check in checks.values())
 
@@ -139,7 +154,7 @@ def test_a_run_publishes_the_month_and_shows_rows_and_checks(home: Installation)
     stored = home.lake.scan(mart_tables()["record_balance"]).collect()
     assert stored["month"].to_list() == ["2026-03"] * 3
     checks = {e.check_name: e for e in result.get_asset_check_evaluations()}
-    assert len(checks) == 17
+    assert len(checks) == 27
     assert [name for name, check in checks.items() if not check.passed] == [
         "expected_vs_billed_is_equal"
     ]
@@ -149,6 +164,7 @@ def test_a_run_publishes_the_month_and_shows_rows_and_checks(home: Installation)
 
 def test_a_lost_record_fails_the_blocking_check_and_its_mart_is_published(home: Installation):
     write_legs(home.lake, (FIFTH, south(2), "customer", "P01"))
+    write_fates(home.lake)
     result = run(home, "2026-03", "record_balance")
     failed = [e for e in result.get_asset_check_evaluations() if not e.passed]
     assert [e.check_name for e in failed] == ["record_balance_difference_is_zero"]

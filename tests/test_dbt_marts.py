@@ -32,6 +32,7 @@ from tests.support.month import (
     south,
     usage,
     write,
+    write_fates,
     write_legs,
     write_month,
 )
@@ -119,7 +120,7 @@ def test_charged_usage_equals_rated_usage_and_what_nobody_charged_shows(built: M
 def test_all_other_data_tests_pass(built: MartBuild):
     failed = [outcome.test for outcome in built.outcomes if outcome.verdict is not Verdict.PASSED]
     assert failed == ["expected_vs_billed_is_equal"]
-    assert len(built.outcomes) == 17
+    assert len(built.outcomes) == 27
 
 
 def test_a_build_names_the_versions_that_it_read(built: MartBuild):
@@ -133,6 +134,7 @@ def test_lost_and_invented_records_leave_a_difference_and_fail_the_test(tmp_path
     # south's first record loses its leg, and a leg comes of a row that it never had
     write_legs(lake, (FIFTH, south(2), "customer", "P01"))
     write_legs(lake, (FOURTH, south(3), "supplier", "P02"))
+    write_fates(lake)
     built = build_marts(
         lake, month_inputs(), "2026-03", tmp_path / "scratch", {"record_balance_by_day"}
     )
@@ -219,5 +221,4 @@ def test_the_inputs_come_from_the_file_log_the_cycles_and_the_reference(tmp_path
             "filtered": 0,
         }
     ]
-    # an account maps the trunk, so it is not our own side
-    assert inputs.own_trunks == set()
+    assert inputs.thresholds.select("partner", "spike_score").rows() == [("P01", 6.0)]

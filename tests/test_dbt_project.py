@@ -14,13 +14,15 @@ from billing_assets.orchestration.dbt_manifest import (
 )
 from billing_assets.orchestration.dbt_runner import open_project
 from billing_assets.orchestration.dbt_types import DbtError, Source, Verdict
-from billing_assets.orchestration.marts import CYCLES, FILE_COUNTS
+from billing_assets.orchestration.marts import CYCLES, FILE_COUNTS, THRESHOLDS
 
 UNIT_TESTS = {
+    "anomalies_tell_a_spike_from_the_usual_and_name_high_risk",
     "balance_gives_every_row_of_a_file_one_fate",
-    "balance_shows_a_leg_that_no_file_brought",
     "expected_follows_the_cycles_and_shows_what_nobody_billed",
+    "margin_by_route_shows_what_is_sold_below_cost",
     "margin_sets_both_legs_of_a_destination_against_each_other",
+    "quality_gives_asr_acd_and_ner",
     "suspense_adds_estimates_exactly_and_counts_what_has_none",
 }
 
@@ -32,7 +34,7 @@ def empty_sources(folder: Path) -> dict[str, Source]:
     for name, schema in (
         ("file_count", FILE_COUNTS),
         ("cycle", CYCLES),
-        ("own_trunk", {"trunk": pl.String}),
+        ("threshold", THRESHOLDS),
     ):
         sources[name] = pl.DataFrame(schema=schema).to_arrow()
     return sources
@@ -58,7 +60,7 @@ def test_models_pass_their_unit_tests_and_build_on_an_empty_lake(tmp_path: Path)
     assert {outcome.test for outcome in unit_tests} == UNIT_TESTS
     broken = [o for o in unit_tests + data_tests if o.verdict is not Verdict.PASSED]
     assert [outcome.message for outcome in broken] == []
-    assert len(data_tests) == 17
+    assert len(data_tests) == 27
 
 
 def test_a_model_that_cannot_be_built_is_named(tmp_path: Path):
@@ -73,7 +75,7 @@ def test_a_model_that_cannot_be_built_is_named(tmp_path: Path):
 
 def test_every_mart_declares_its_grain_its_order_and_exact_money():
     tables = mart_tables()
-    assert len(tables) == 7
+    assert len(tables) == 11
     for table in tables.values():
         assert " x " in table.grain, table.name
         assert table.partition_by == ("month",)

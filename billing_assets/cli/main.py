@@ -16,6 +16,7 @@ from billing_assets.cli import (
     rerate,
 )
 from billing_assets.cli.bench import bench
+from billing_assets.cli.controls import controls
 from billing_assets.cli.demo import demo
 from billing_assets.cli.output import console, fail
 from billing_assets.cli.price import price
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(run)
 app.command()(status)
+app.command()(controls)
 app.add_typer(cycles.app, name="cycle")
 app.add_typer(invoice.app, name="invoice")
 app.command()(delivery.deliver)

@@ -15,7 +15,7 @@ from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RECORD_FATE
 from billing_assets.registry.registry import Registry
 
-FATES = ("duplicate", "merged", "suspense", "rated", "own")
+FATES = ("duplicate", "merged", "incomplete", "suspense", "rated", "own")
 _REACH = timedelta(days=31)
 
 

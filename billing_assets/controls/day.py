@@ -94,8 +94,9 @@ def record_fates(lake: Lake, own: Sequence[str], day: date) -> pl.DataFrame:
         .group_by(pl.col("call_record_id").alias("record_id"))
         .agg(pl.col("duration_ms").sum().alias("_others"))
     )
+    accepted = records.select("record_id", "duration_ms", pl.lit("accepted").alias("fate"))
     priced = (
-        pl.concat([suspended, rated, owned])
+        pl.concat([suspended, rated, owned, accepted])
         .join(records.select("record_id", "switch"), on="record_id", how="left")
         .join(others, on="record_id", how="left")
         .select(
@@ -112,7 +113,7 @@ def record_fates(lake: Lake, own: Sequence[str], day: date) -> pl.DataFrame:
             parts.filter(pl.col("call_record_id").ne_missing(pl.col("record_id"))).select(
                 "record_id",
                 pl.when(pl.col("call_record_id").is_null())
-                .then(pl.lit("suspense"))
+                .then(pl.lit("incomplete"))
                 .otherwise(pl.lit("merged"))
                 .alias("fate"),
             ),

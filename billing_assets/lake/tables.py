@@ -379,7 +379,8 @@ RECORD_FATE = Table(
     {
         "day": "UTC day whose slices of xdr, duplicate, partial, suspense and rated_leg tell it",
         "landed_day": "UTC day of the record in landed; null: it never landed",
-        "fate": "landed; and what it became: duplicate, merged, suspense, rated or own",
+        "fate": "landed; set aside as duplicate, merged or incomplete (a part is missing); "
+        "accepted, and then suspense, rated or own",
         "duration_ms": "of a merged call, what its first part brought",
     },
 )

@@ -4,7 +4,8 @@ A mart is one asset a month, and each dbt data test is a check on it. Staging vi
 a mart depends on the tables behind them. What is built, and from what, stands in `marts`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from graphlib import TopologicalSorter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -112,7 +113,8 @@ def mart_assets() -> Sequence[dg.AssetsDefinition]:
             for outcome in build.outcomes
             if outcome.test in checks
         ]
-        for mart, frame in build.frames.items():
+        for mart in _after_its_parents(build.frames):
+            frame = build.frames[mart]
             key = dg.AssetKey(mart)
             yield dg.MaterializeResult(
                 asset_key=key,
@@ -127,6 +129,18 @@ def mart_assets() -> Sequence[dg.AssetsDefinition]:
             )
 
     return [marts]
+
+
+def _after_its_parents(marts: Iterable[str]) -> list[str]:
+    """Marts in an order in which each comes after those that it selects from."""
+    parents = {
+        node["name"]: [parent.rpartition(".")[2] for parent in node["depends_on"]["nodes"]]
+        for node in read_manifest()["nodes"].values()
+        if node["resource_type"] == "model"
+    }
+    wanted = sorted(marts)
+    graph = {name: [one for one in parents[name] if one in wanted] for name in wanted}
+    return list(TopologicalSorter(graph).static_order())
 
 
 def _upstream_assets(manifest: Mapping[str, Any], unique_id: str) -> Iterator[Mapping[str, Any]]:

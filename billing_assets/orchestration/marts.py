@@ -5,7 +5,7 @@ what they read and where they go. No dagster here: the assets and the command li
 Source of the controls: catalogue 1.5 and 3.7.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import TABLES, Table
 from billing_assets.orchestration.dbt_manifest import mart_tables
 from billing_assets.orchestration.dbt_types import Source, TestOutcome
+from billing_assets.reference.controls import Controls
 from billing_assets.reference.load import Reference
 from billing_assets.registry import Registry
 
@@ -47,30 +48,43 @@ CYCLES = pl.Schema(
 """Billing cycles in local days, `end_day` exclusive; `month` ('YYYY-MM') is where they end."""
 
 
+THRESHOLDS = pl.Schema(
+    {
+        "partner": pl.String,
+        **dict.fromkeys(
+            (
+                "spike_score",
+                "spike_records",
+                "quality_attempts",
+                "asr_shift",
+                "ner_shift",
+                "acd_shift",
+                "short_share",
+                "new_destination_value",
+                "calm_jump",
+                "high_risk_minutes",
+            ),
+            pl.Float64,
+        ),
+    }
+)
+"""Thresholds of the anomalies by partner; they are compared with statistics, not with money."""
+
+
 @dataclass(frozen=True)
 class MartInputs:
-    """What the marts need beside the lake: frames of `FILE_COUNTS` and `CYCLES`, own trunks.
-
-    `own_trunks` are the 'switch/trunk group' of our own network, without those that an account
-    maps: a record between two of them has no counterparty and so no leg.
-    """
+    """What the marts need beside the lake: `FILE_COUNTS`, `CYCLES` and `THRESHOLDS`."""
 
     file_counts: pl.DataFrame
-    own_trunks: Collection[str]
+    thresholds: pl.DataFrame
     cycles: pl.DataFrame
 
 
 def collect_inputs(registry: Registry, reference: Reference, month: str) -> MartInputs:
-    """The inputs of a month's marts: file counts and cycles of the registry, trunks of ours."""
+    """The inputs of a month's marts: file counts, cycles and thresholds."""
     period = month_period(month)
     counts = registry.files.counts(period.start, period.end)
     files = {key: registry.files.by_key(key) for key in {count.file_key for count in counts}}
-    mapped = {
-        trunk.trunk
-        for partner in reference.partners.values()
-        for account in partner.accounts
-        for trunk in account.trunks
-    }
     return MartInputs(
         file_counts=pl.DataFrame(
             [
@@ -80,7 +94,7 @@ def collect_inputs(registry: Registry, reference: Reference, month: str) -> Mart
             ],
             schema=FILE_COUNTS,
         ),
-        own_trunks=set(reference.carrier.own_trunks) - mapped,
+        thresholds=threshold_rows(reference.controls, reference.partners),
         cycles=pl.DataFrame(
             [
                 {
@@ -94,6 +108,21 @@ def collect_inputs(registry: Registry, reference: Reference, month: str) -> Mart
             ],
             schema=CYCLES,
         ),
+    )
+
+
+def threshold_rows(controls: Controls, partners: Iterable[str]) -> pl.DataFrame:
+    """The thresholds of some partners as a frame of `THRESHOLDS`."""
+    names = [name for name in THRESHOLDS if name != "partner"]
+    return pl.DataFrame(
+        [
+            {
+                "partner": partner,
+                **{name: float(getattr(controls.thresholds_of(partner), name)) for name in names},
+            }
+            for partner in partners
+        ],
+        schema=THRESHOLDS,
     )
 
 
@@ -168,14 +197,14 @@ def _input_sources(inputs: MartInputs) -> dict[str, Source]:
     for name, frame, schema in (
         ("file counts", inputs.file_counts, FILE_COUNTS),
         ("cycles", inputs.cycles, CYCLES),
+        ("thresholds", inputs.thresholds, THRESHOLDS),
     ):
         if frame.schema != schema:
             raise BillingError(f"{name} have the columns {frame.schema}, not {schema}")
-    own_trunks = pl.DataFrame({"trunk": sorted(inputs.own_trunks)}, schema={"trunk": pl.String})
     return {
         "file_count": inputs.file_counts.to_arrow(),
         "cycle": inputs.cycles.to_arrow(),
-        "own_trunk": own_trunks.to_arrow(),
+        "threshold": inputs.thresholds.to_arrow(),
     }
 
 

@@ -9,10 +9,12 @@ from decimal import Decimal
 
 import polars as pl
 
+from billing_assets.controls.day import record_fates
 from billing_assets.core.ids import bucket_of, file_key, record_id
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import TABLES, Table
-from billing_assets.orchestration.marts import CYCLES, FILE_COUNTS, MartInputs
+from billing_assets.orchestration.marts import CYCLES, FILE_COUNTS, MartInputs, threshold_rows
+from billing_assets.reference.controls import Controls
 
 NORTH, SOUTH = "a" * 64, "b" * 64
 FOURTH, FIFTH = date(2026, 3, 4), date(2026, 3, 5)
@@ -73,7 +75,7 @@ def month_inputs() -> MartInputs:
             ],
             schema=FILE_COUNTS,
         ),
-        own_trunks={"sw/OWN"},
+        thresholds=threshold_rows(Controls(), ["P01", "P02"]),
         cycles=pl.DataFrame(
             [
                 {
@@ -93,7 +95,16 @@ def write_month(lake: Lake) -> None:
     """Write the month's tables: usage of P01 (sold) and P02 (bought), and its charges."""
     landed = [(FOURTH, NORTH, north(row)) for row in (1, 3, 4, 5, 6, 7, 8)]
     landed += [(FIFTH, NORTH, north(2)), (FIFTH, SOUTH, south(1)), (FIFTH, SOUTH, south(2))]
-    write(lake, "landed", *({"day": d, "file": f, "record_id": r} for d, f, r in landed))
+    # rows 4 and 5 wait in suspense with their minute; the others last no time
+    lasts = {north(4): 60_000, north(5): 60_000}
+    write(
+        lake,
+        "landed",
+        *(
+            {"day": d, "file": f, "record_id": r, "duration_ms": lasts.get(r, 0)}
+            for d, f, r in landed
+        ),
+    )
     write(lake, "rejected", {"day": FOURTH, "file": NORTH, "row": 9, "reason": "BAD_TIME"})
     # rows 1 and 2 are a call over midnight; row 5 is the only part that came of another call
     write(
@@ -117,7 +128,13 @@ def write_month(lake: Lake) -> None:
         lake,
         "xdr",
         *(
-            {"day": day, "record_id": record, "in_trunk": entry, "out_trunk": way_out}
+            {
+                "day": day,
+                "record_id": record,
+                "in_trunk": entry,
+                "out_trunk": way_out,
+                "duration_ms": lasts.get(record, 0),
+            }
             for day, record, entry, way_out in sides
         ),
     )
@@ -147,6 +164,7 @@ def write_month(lake: Lake) -> None:
         (FIFTH, south(1), "customer", "P01"),
         (FIFTH, south(2), "customer", "P01"),
     )
+    write_fates(lake)
     sold = {"leg": "customer", "partner": "P01", "agreement": "A@1", "currency": "EUR"}
     write(
         lake,
@@ -182,6 +200,13 @@ def write_month(lake: Lake) -> None:
             "currency": "EUR",
         },
     )
+
+
+def write_fates(lake: Lake) -> None:
+    """Add the month's records up for the balance, as the day's asset does."""
+    for day in (FOURTH, FIFTH):
+        fates = record_fates(lake, ["sw/OWN"], day)
+        lake.replace_slice(TABLES["record_fate"], fates, {"day": day})
 
 
 def write_legs(lake: Lake, *legs: tuple[date, int, str, str]) -> None:

@@ -7,164 +7,27 @@ file_counts as (
 
 ),
 
-landed as (
-
-    select * from {{ ref('stg_landed') }}
-    where {{ in_month('day') }}
-
-),
-
-xdr as (
-
-    select * from {{ ref('stg_xdr') }}
-    where {{ in_month('day') }}
-
-),
-
-suspended as (
-
-    select distinct
-        day,
-        record_id
-    from {{ ref('stg_suspense') }}
-    where
-        {{ in_month('day') }}
-        and stage = 'rating'
-
-),
-
-rated_legs as (
-
-    select * from {{ ref('stg_rated_leg') }}
-    where {{ in_month('day') }}
-
-),
-
-own_trunks as (
-
-    select * from {{ ref('stg_own_trunk') }}
-
-),
-
--- what intake set aside, and why; `union` names once what two tables say
-set_aside as (
-
-    select
-        record_id,
-        'duplicate' as fate
-    from {{ ref('stg_duplicate') }}
-    where {{ near_month('day') }}
-
-    union distinct
-
-    select
-        record_id,
-        if(call_record_id is null, 'suspense', 'merged') as fate
-    from {{ ref('stg_partial') }}
-    where
-        {{ near_month('day') }}
-        and call_record_id is distinct from record_id
-
-    union distinct
-
-    select
-        record_id,
-        'suspense' as fate
-    from {{ ref('stg_suspense') }}
-    where
-        {{ near_month('day') }}
-        and stage = 'xdr'
-
-),
-
--- counted on the day on which it landed: a part can lie in another day than its call
-set_aside_records as (
-
-    select
-        landed.day,
-        landed.record_id,
-        set_aside.fate
-    from set_aside
-    inner join landed on set_aside.record_id = landed.record_id
-
-),
-
-rated_records as (
-
-    select distinct
-        rated_legs.day,
-        rated_legs.record_id
-    from rated_legs
-    anti join suspended on rated_legs.record_id = suspended.record_id
-
-),
-
--- told by the trunks and not by the lack of a leg, so that a leg that is lost leaves a gap
-own_records as (
-
-    select
-        xdr.day,
-        xdr.record_id
-    from xdr
-    left join own_trunks as entry on xdr.in_trunk = entry.trunk
-    left join own_trunks as way_out on xdr.out_trunk = way_out.trunk
-    anti join suspended on xdr.record_id = suspended.record_id
-    where
-        (xdr.in_trunk is null or entry.trunk is not null)
-        and (xdr.out_trunk is null or way_out.trunk is not null)
-
-),
-
-fates as (
-
-    select
-        day,
-        record_id,
-        fate
-    from set_aside_records
-
-    union all
-
-    select
-        day,
-        record_id,
-        'suspense' as fate
-    from suspended
-
-    union all
-
-    select
-        day,
-        record_id,
-        'rated' as fate
-    from rated_records
-
-    union all
-
-    select
-        day,
-        record_id,
-        'own' as fate
-    from own_records
-
-),
-
+-- added up by the days that made them: nothing here is at the grain of records
 fate_counts as (
 
     select
 
         -- keys
-        day,
-        {{ file_key('record_id') }} as file_key,
+        landed_day as day,
+        file_key,
+        max(switch) as switch,
 
         -- measures
-        count(*) filter (where fate = 'merged') as merged,
-        count(*) filter (where fate = 'duplicate') as duplicates,
-        count(*) filter (where fate = 'suspense') as suspense,
-        count(*) filter (where fate = 'rated') as rated,
-        count(*) filter (where fate = 'own') as own
+        sum(records) filter (where fate = 'merged') as merged,
+        sum(records) filter (where fate = 'duplicate') as duplicates,
+        sum(records) filter (where fate in ('suspense', 'incomplete')) as suspense,
+        sum(records) filter (where fate = 'rated') as rated,
+        sum(records) filter (where fate = 'own') as own,
+        sum(duration_ms) filter (where fate = 'landed') as landed_ms,
+        sum(duration_ms) filter (where fate not in ('landed', 'accepted')) as accounted_ms
 
-    from fates
+    from {{ ref('stg_record_fate') }}
+    where {{ near_month('day') }} and {{ in_month('landed_day') }}
     group by all
 
 ),
@@ -179,17 +42,20 @@ joined as (
         coalesce(file_counts.file_key, fate_counts.file_key) as file_key,
         file_counts.file,
         file_counts.source,
+        fate_counts.switch,
 
         -- measures
         coalesce(file_counts.received, 0) as received,
         coalesce(file_counts.rejected, 0) as rejected,
         coalesce(file_counts.filtered, 0) as filtered,
         coalesce(file_counts.landed, 0) as landed,
-        coalesce(fate_counts.merged, 0) as merged,
-        coalesce(fate_counts.duplicates, 0) as duplicates,
-        coalesce(fate_counts.suspense, 0) as suspense,
-        coalesce(fate_counts.rated, 0) as rated,
-        coalesce(fate_counts.own, 0) as own
+        cast(coalesce(fate_counts.merged, 0) as bigint) as merged,
+        cast(coalesce(fate_counts.duplicates, 0) as bigint) as duplicates,
+        cast(coalesce(fate_counts.suspense, 0) as bigint) as suspense,
+        cast(coalesce(fate_counts.rated, 0) as bigint) as rated,
+        cast(coalesce(fate_counts.own, 0) as bigint) as own,
+        cast(coalesce(fate_counts.landed_ms, 0) as bigint) as landed_ms,
+        cast(coalesce(fate_counts.accounted_ms, 0) as bigint) as accounted_ms
 
     from file_counts
     full join fate_counts
@@ -209,6 +75,7 @@ final as (
         file_key,
         file,
         source,
+        switch,
 
         -- measures
         received,
@@ -221,7 +88,9 @@ final as (
         rated,
         own,
         received - rejected - filtered - merged - duplicates - suspense - rated - own
-            as difference
+            as difference,
+        landed_ms,
+        landed_ms - accounted_ms as difference_ms
 
     from joined
 

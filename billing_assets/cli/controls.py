@@ -1,0 +1,69 @@
+"""`icb controls`: the latest results of all controls of a month, worst first."""
+
+from typing import Annotated
+
+import polars as pl
+import typer
+
+from billing_assets.cli.output import JSON_HELP, console, print_json, show
+from billing_assets.controls.results import Result, anomaly_results, balance_results, cycle_results
+from billing_assets.core.periods import month_period
+from billing_assets.installation import Installation
+from billing_assets.orchestration.dbt_manifest import mart_tables
+
+
+def controls(
+    month: Annotated[str, typer.Argument(help="billing month, YYYY-MM; default the last one")] = "",
+    partner: Annotated[str, typer.Option("--partner", "-p", help="only this partner")] = "",
+    severity: Annotated[str, typer.Option(help="only this severity: error, warning, info")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+) -> None:
+    """What the controls found: balances, anomalies, negative routes, cycles' exceptions.
+
+    Exit 1 when an error stands that nobody waived.
+    """
+    home = Installation.open()
+    chosen = month or max((cycle.month for cycle in home.registry.cycles.list()), default="")
+    if not chosen:
+        console.print("nothing was billed or controlled yet: `icb run`")
+        return
+    month_period(chosen)
+    tables = mart_tables()
+
+    def mart(name: str) -> pl.DataFrame:
+        return home.lake.scan(tables[name], part={"month": chosen}).collect()
+
+    results = [
+        *balance_results(mart("record_balance_by_stage"), chosen),
+        *anomaly_results(mart("anomalies")),
+        *cycle_results(home.registry, chosen),
+    ]
+    found = [
+        one
+        for one in results
+        if (not partner or one.partner == partner) and (not severity or one.severity == severity)
+    ]
+    found.sort(key=lambda one: ("error", "warning", "info", "passed").index(one.severity))
+    if as_json:
+        print_json([vars(one) for one in found])
+    else:
+        show(
+            [_row(one) for one in found],
+            f"Controls of {chosen}",
+            as_json=False,
+            empty=f"no control found anything in {chosen}",
+        )
+    if any(one.severity == "error" and not one.waived for one in found):
+        raise typer.Exit(1)
+
+
+def _row(one: Result) -> dict[str, object]:
+    return {
+        "control": one.control,
+        "severity": one.severity,
+        "partner": one.partner,
+        "where": one.where,
+        "finding": one.finding,
+        "owner": one.owner,
+        "waived": one.waived,
+    }
