@@ -13,7 +13,7 @@ from billing_assets.intake.landing import make_day
 from billing_assets.lake.tables import DUPLICATE, LANDED, REJECTED, XDR
 from billing_assets.registry.schema import FileState
 from tests.support.intake import line, packed, source_of, table
-from tests.support.intake_home import KILLED, SOURCES, STEPS, IntakeHome, opened
+from tests.support.intake_home import KILLED, NOW, SOURCES, STEPS, IntakeHome, opened
 
 DAY = date(2026, 3, 10)
 NEXT_DAY = {
@@ -22,7 +22,7 @@ NEXT_DAY = {
     "end_time": "2026-03-11T12:01:35.250Z",
 }
 ONE = table(line(call_id="a1"), line(call_id="a2", b_number="12x4"), line(call_id="a3", **NEXT_DAY))
-TWO = table(line(call_id="b1"), line(call_id="b2"))
+TWO = table(line(call_id="b1", b_number="442071234501"), line(call_id="b2", b_number="4420712345"))
 TORN = packed(table(*(line(call_id=f"t{n}") for n in range(50))))[:-20]
 
 
@@ -273,7 +273,7 @@ def test_a_death_after_any_step_and_a_second_run_leave_what_one_run_leaves(
 
 
 def test_the_order_in_which_files_come_changes_no_record(tmp_path: Path) -> None:
-    again = table(line(call_id="a1", record_sequence="1"), line(call_id="c1"))
+    again = table(line(call_id="a1", record_sequence="1"), line(call_id="c1", b_number="4420"))
     files = {"s1_000001.csv": ONE, "s1_000002.csv": TWO, "s1_000003.csv": again}
     made = []
     for number, names in enumerate([sorted(files), sorted(files, reverse=True)]):
@@ -281,7 +281,7 @@ def test_the_order_in_which_files_come_changes_no_record(tmp_path: Path) -> None
             for name in names:
                 home.put(name, files[name])
                 home.take_in()
-            make_day(home.lake, DAY)
+            make_day(home.lake, DAY, NOW)
             made.append([home.rows(one).rows() for one in (LANDED, XDR, DUPLICATE)])
     assert made[0] == made[1]
     assert len(made[0][2]) == 1, "a1 came twice"

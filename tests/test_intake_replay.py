@@ -21,14 +21,16 @@ from billing_assets.registry import BlobStore
 from billing_assets.registry.files import FileLog
 from billing_assets.registry.schema import FileState
 from tests.support.intake import line, packed, source_of, table
-from tests.support.intake_home import SOURCES, IntakeHome, opened
+from tests.support.intake_home import NOW, SOURCES, IntakeHome, opened
 
 DAY = date(2026, 3, 10)
 TABLES = (LANDED, REJECTED, XDR, DUPLICATE, PARTIAL, SUSPENSE)
 ONE = table(line(call_id="a1"), line(call_id="a2", record_sequence="2"))
 FILES: dict[str, str | bytes] = {
     "s1_000001.csv": ONE,
-    "s1_000002.csv": table(line(call_id="b", record_sequence="3"), line(b_number="x")),
+    "s1_000002.csv": table(
+        line(call_id="b", record_sequence="3", b_number="442071234599"), line(b_number="x")
+    ),
     "s1_000003.csv": table(line(call_id="p", record_sequence="4", part="1")),
     "s1_000004.csv": table(
         line(call_id="p", record_sequence="5", part="2", last_part="true"),
@@ -47,7 +49,7 @@ def home(tmp_path: Path) -> Iterator[IntakeHome]:
 
 def left_behind(home: IntakeHome) -> list[object]:
     """The tables after the day is made, the file log, and the files kept aside."""
-    make_day(home.lake, DAY)
+    make_day(home.lake, DAY, NOW)
     log = home.registry.files
     entries = {
         (e.name, e.file_key, e.state, e.sequence, e.message)
@@ -166,7 +168,7 @@ def test_the_same_records_packed_are_another_file_of_the_same_records(home: Inta
     home.put("s1_000001.csv", ONE)
     home.put("s1_000002.csv.gz", packed(ONE))
     assert len(home.take_in().landed) == 2
-    made = make_day(home.lake, DAY)
+    made = make_day(home.lake, DAY, NOW)
     assert made.xdr.height == 2
     assert made.duplicate["level"].to_list() == ["record", "record"]
 

@@ -64,7 +64,8 @@ LATE = datetime(2026, 3, 10, 23, 40, tzinfo=UTC)
 
 
 def test_a_record_of_equal_number_and_content_is_a_copy_of_the_first() -> None:
-    rows = landed([line(), line(call_id="c2", record_sequence="2")], [line(), ""])
+    other = line(call_id="c2", record_sequence="2", b_number="442071234599")
+    rows = landed([line(), other], [line(), ""])
     first = rows.filter(pl.col("record_sequence") == 1)["record_id"]
     day = resolve(DAY, rows)
     copy = only(day.duplicate)
@@ -276,3 +277,66 @@ def test_every_record_has_one_fate_whatever_the_order_of_files(
     kept = rows.join(made["duplicate"], on="record_id", how="anti")
     measured = pl.concat([made[name]["duration_ms"] for name in ("xdr", "suspense")])
     assert measured.sum() == kept["duration_ms"].sum()
+
+
+def test_a_call_told_again_by_another_file_under_other_ids_is_a_look_alike() -> None:
+    begin = datetime(2026, 3, 10, 12, tzinfo=UTC)
+    second = timedelta(seconds=1)
+    rows = landed(
+        [line(**stamps(begin, 90), call_id="a", record_sequence="1")],
+        [line(**stamps(begin + second, 91), call_id="b", record_sequence="2")],
+        [line(**stamps(begin + 2 * second, 90), call_id="", record_sequence="")],
+        [
+            line(**stamps(begin + 4 * second, 90), call_id="c", record_sequence="3"),
+            line(**stamps(begin + 4 * second, 90), call_id="g", record_sequence="4"),
+            line(**stamps(begin, 93), call_id="d", record_sequence="5"),
+            line(**stamps(begin, 90), call_id="e", record_sequence="6", a_number=""),
+            line(**stamps(begin, 90), call_id="f", record_sequence="7", in_trunk="TG02"),
+        ],
+    )
+    made = resolve(DAY, rows)
+    first, *again = rows["record_id"].to_list()[:3]
+    assert made.duplicate.rows() == [(DAY, one, first, "fuzzy") for one in sorted(again)]
+    assert made.xdr.height == 6
+
+
+def test_a_look_alike_over_midnight_belongs_to_the_day_before() -> None:
+    midnight = datetime(2026, 3, 11, tzinfo=UTC)
+    before, after = (stamps(midnight + timedelta(milliseconds=ms), 90) for ms in (-400, 400))
+    rows = landed([line(**before, call_id="a")], [line(**after, call_id="b", record_sequence="2")])
+    next_day = DAY + timedelta(days=1)
+    made = resolve_day(next_day, rows)
+    assert made.xdr.is_empty()
+    assert made.duplicate["repeats"].to_list() == [rows["record_id"][0]]
+    assert resolve(DAY, rows).xdr.height == 1
+
+
+def test_a_copy_of_a_look_alike_repeats_the_call_that_is_kept() -> None:
+    begin = datetime(2026, 3, 10, 12, tzinfo=UTC)
+    told = [
+        line(**stamps(begin, 90), call_id="a", record_sequence="1"),
+        line(**stamps(begin + timedelta(seconds=1), 90), call_id="b", record_sequence="2"),
+    ]
+    rows = landed(told[:1], told[1:], [*told[1:], ""])
+    made = resolve(DAY, rows)
+    kept = only(made.xdr)["record_id"]
+    assert made.duplicate["repeats"].to_list() == [kept, kept]
+    assert sorted(made.duplicate["level"]) == ["fuzzy", "record"]
+
+
+def test_a_call_whose_last_part_never_comes_is_closed_after_the_timeout() -> None:
+    begin = datetime(2026, 3, 10, 12, tzinfo=UTC)
+    hour = timedelta(hours=1)
+    rows = landed(
+        [
+            part(1, begin, 3600),
+            part(2, begin + hour, 3600),
+            part(1, begin, 3600, call_id="hole", record_sequence="7"),
+            part(3, begin + 2 * hour, 3600, call_id="hole", record_sequence="8"),
+        ]
+    )
+    waiting = resolve_day(DAY, rows, now=begin + timedelta(days=3))
+    assert waiting.suspense.height == 4
+    closed = resolve_day(DAY, rows, now=begin + timedelta(days=3) + 2 * hour + hour)
+    assert (only(closed.xdr)["duration_ms"], only(closed.xdr)["parts"]) == (7_200_000, 2)
+    assert closed.suspense["reason"].to_list() == ["MISSING_PART"] * 2

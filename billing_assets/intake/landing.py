@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -20,7 +20,7 @@ from billing_assets.core.errors import BillingError, InputError, Problem
 from billing_assets.core.ids import sha256_of, sha256_of_file
 from billing_assets.intake.inbox import Waiting, check_sum, sequence_of, waiting_files
 from billing_assets.intake.parse import ParsedFile, kept_content, parse_file
-from billing_assets.intake.resolve import Resolved, around, resolve_day
+from billing_assets.intake.resolve import NEAR, Resolved, around, resolve_day
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import DUPLICATE, LANDED, PARTIAL, REJECTED, SUSPENSE, XDR
 from billing_assets.reference.sources import Source
@@ -288,12 +288,18 @@ class Intake:
             )
 
 
-def make_day(lake: Lake, day: date) -> Resolved:
-    """Make a day's records of what landed, and replace its slices."""
+def make_day(lake: Lake, day: date, now: datetime) -> Resolved:
+    """Make a day's records of what landed until `now`, and replace its slices."""
+    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    whole = pl.col("part").is_null()
     today = lake.scan(LANDED, part={"day": day})
     others = [one for one in around(day) if one != day]
-    parts = lake.scan(LANDED, part={"day": others}).filter(pl.col("part").is_not_null())
-    resolved = resolve_day(day, pl.concat([today, parts]).collect(engine="streaming"))
+    parts = lake.scan(LANDED, part={"day": others}).filter(~whole)
+    eve = lake.scan(LANDED, part={"day": day - timedelta(days=1)}).filter(
+        whole & (pl.col("answer_time") >= midnight - NEAR)
+    )
+    landed = pl.concat([today, parts, eve]).collect(engine="streaming")
+    resolved = resolve_day(day, landed, now)
     lake.replace_slice(XDR, resolved.xdr, {"day": day})
     lake.replace_slice(DUPLICATE, resolved.duplicate, {"day": day})
     lake.replace_slice(PARTIAL, resolved.partial, {"day": day})

@@ -11,20 +11,28 @@ call lasted.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import polars as pl
 
 from billing_assets.core.errors import BillingError
+from billing_assets.core.ids import ROW_BITS
 from billing_assets.lake.tables import DUPLICATE, PARTIAL, SUSPENSE, XDR, Table
 
 REACH_DAYS = 2
 """How many days after its first part a call's further parts may lie."""
 
+TIMEOUT = timedelta(days=REACH_DAYS + 1)
+"""After this a call without its last part is closed with those that came."""
+
+NEAR = timedelta(seconds=1)
+"""Two records of one call, by two clocks or in two formats, differ by no more than this."""
+
 _CALL = ("service", "switch", "call_key", "a_number", "b_number", "in_trunk")
 _USAGE = ("service", "setup_time", "answer_time", "duration_ms", "b_number", "quantity", "part")
 _RECORD = ("switch", "record_sequence", "call_key", "a_number", *_USAGE)
 _EVENT = ("call_key", "in_trunk", "out_trunk", "status", *_USAGE)
+_PARTIES_OF_CALL = ("a_number", "b_number", "in_trunk")
 
 
 @dataclass(frozen=True)
@@ -43,13 +51,17 @@ def around(day: date) -> list[date]:
     return [day + timedelta(days=n) for n in range(-REACH_DAYS, REACH_DAYS + 1)]
 
 
-def resolve_day(day: date, landed: pl.DataFrame) -> Resolved:
-    """Make a day of the rows of `landed`: its own, and the parts of calls of the days around it.
+def resolve_day(day: date, landed: pl.DataFrame, now: datetime | None = None) -> Resolved:
+    """Make a day of the rows of `landed`: its own, the parts of calls of the days around it, and
+    those that the day before answered within `NEAR` of midnight.
 
-    The first of several copies (by record id) is kept. A call's parts 1 to n, the last marked,
-    become one record of the day of its first part: the first part's record id, the sum of the
-    durations and quantities, the last part's end. Parts of a call of which one is missing wait
-    in suspense. Raises `BillingError` when a row landed twice, or when a record of the day is
+    The first of several copies (by record id, of look-alikes by time) is kept. A call's parts 1
+    to n, the last marked, become one record of the day of its first part: the first part's record
+    id, the sum of the durations and quantities, the last part's end. Parts of a call of which one
+    is missing wait in suspense; where only the last one is, and `now` is past the timeout, the
+    call is closed with what came.
+
+    Raises `BillingError` when a row landed twice, or when a record of the day is
     neither kept nor set aside.
     """
     if landed["record_id"].n_unique() != landed.height:
@@ -63,7 +75,7 @@ def resolve_day(day: date, landed: pl.DataFrame) -> Resolved:
     whole = kept.filter(today & pl.col("part").is_null()).with_columns(
         pl.lit(1, pl.Int16).alias("parts")
     )
-    all_parts = _calls(kept.filter(pl.col("part").is_not_null()))
+    all_parts = _calls(kept.filter(pl.col("part").is_not_null()), now)
     parts = all_parts.filter(pl.col("_day") == day)
     merged = _merged(parts.filter("_whole"))
     resolved = Resolved(
@@ -140,7 +152,71 @@ def _duplicates(landed: pl.DataFrame) -> pl.DataFrame:
         .with_columns(pl.coalesce("_onward", "_repeats").alias("_repeats"))
         .drop("_onward")
     )
-    return landed.join(pl.concat([by_record, by_event]), on="record_id", how="left")
+    found = pl.concat([by_record, by_event])
+    alike = _alike(landed.join(found, on="record_id", how="anti"))
+    # what is a copy of a look-alike is one of what that one repeats
+    onward = alike.select(pl.col("record_id").alias("_repeats"), _onward="_repeats")
+    found = (
+        found.join(onward, on="_repeats", how="left")
+        .with_columns(pl.coalesce("_onward", "_repeats").alias("_repeats"))
+        .drop("_onward")
+    )
+    return landed.join(pl.concat([found, alike]), on="record_id", how="left")
+
+
+def _alike(landed: pl.DataFrame) -> pl.DataFrame:
+    """Answered calls that another file tells too, though its ids differ: columns as `_copies`.
+
+    Both have the same parties and trunk, and differ in answer time and duration by `NEAR` at
+    most. Within one file other ids are other calls.
+    """
+    calls = landed.filter(
+        (pl.col("service") == "voice")
+        & (pl.col("duration_ms") > 0)
+        & pl.col("part").is_null()
+        & pl.col("a_number").is_not_null()
+    )
+    again = calls.filter(calls.select(_PARTIES_OF_CALL).is_duplicated())
+    if again.is_empty():
+        return pl.DataFrame(schema=_COPIES)
+    told = again.select(
+        *_PARTIES_OF_CALL,
+        "record_id",
+        "answer_time",
+        "duration_ms",
+        file=pl.col("record_id") // (1 << ROW_BITS),
+        second=pl.col("answer_time").dt.epoch("s"),
+    )
+    # a look-alike lies in the same second or in the one before
+    earlier = pl.concat([told, told.with_columns(pl.col("second") + 1)])
+    pairs = told.join(earlier, on=[*_PARTIES_OF_CALL, "second"], suffix="_of").filter(
+        (pl.col("file") != pl.col("file_of"))
+        & ((pl.col("answer_time") - pl.col("answer_time_of")) <= NEAR)
+        & ((pl.col("duration_ms") - pl.col("duration_ms_of")).abs() <= NEAR // _MILLISECOND)
+        & (
+            (pl.col("answer_time_of") < pl.col("answer_time"))
+            | (
+                (pl.col("answer_time_of") == pl.col("answer_time"))
+                & (pl.col("record_id_of") < pl.col("record_id"))
+            )
+        )
+    )
+    found = (
+        pairs.sort("answer_time_of", "record_id_of")
+        .group_by("record_id", maintain_order=True)
+        .agg(pl.col("record_id_of").first().alias("_repeats"))
+    )
+    while found["_repeats"].is_in(found["record_id"].implode()).any():
+        # of several, all repeat the first
+        onward = found.select(pl.col("record_id").alias("_repeats"), _first="_repeats")
+        found = found.join(onward, on="_repeats", how="left").select(
+            "record_id", pl.coalesce("_first", "_repeats").alias("_repeats")
+        )
+    return found.with_columns(pl.lit("fuzzy").alias("_level"))
+
+
+_MILLISECOND = timedelta(milliseconds=1)
+_COPIES = pl.Schema({"record_id": pl.Int64, "_repeats": pl.Int64, "_level": pl.String})
 
 
 def _copies(frame: pl.DataFrame, keys: Sequence[str], level: str) -> pl.DataFrame:
@@ -153,7 +229,7 @@ def _copies(frame: pl.DataFrame, keys: Sequence[str], level: str) -> pl.DataFram
     )
 
 
-def _calls(parts: pl.DataFrame) -> pl.DataFrame:
+def _calls(parts: pl.DataFrame, now: datetime | None) -> pl.DataFrame:
     """Parts with their call: `_first` (its record id), `_day`, and `_whole` if none is missing.
 
     A part belongs to the newest first part of its call that begins not after it, within reach. A
@@ -184,7 +260,14 @@ def _calls(parts: pl.DataFrame) -> pl.DataFrame:
         & (number.min() == 1)
         & (number.n_unique() == pl.len())
         & (number.max() == pl.len())
-        & (pl.col("last_part") == (number == number.max())).all()
+        & (
+            (pl.col("last_part") == (number == number.max())).all()
+            | (
+                ~pl.col("last_part").any()
+                & (pl.col("duration_ms").sum() > 0)
+                & (pl.col("end_time").max() < pl.lit(None if now is None else now - TIMEOUT))
+            ).fill_null(False)
+        )
     )
     return calls.with_columns(first.over(key).alias("_first"), whole.over(key).alias("_whole"))
 

@@ -132,7 +132,10 @@ DUPLICATE = Table(
     pl.Schema({"day": pl.Date, "record_id": pl.Int64, "repeats": pl.Int64, "level": pl.String}),
     ("day",),
     ("record_id",),
-    {"repeats": "record_id of the record that was kept", "level": "record or event"},
+    {
+        "repeats": "record_id of the record that was kept",
+        "level": "record, event or fuzzy (other ids, same parties, time and duration)",
+    },
 )
 
 PARTIAL = Table(

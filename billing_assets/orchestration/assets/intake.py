@@ -66,7 +66,7 @@ def xdr(context: dg.AssetExecutionContext, installation: Home) -> dg.Materialize
     """Accepted usage records of a day: duplicates set aside, partial records merged."""
     rows = []
     for key in context.partition_keys:
-        day = make_day(installation.lake, date.fromisoformat(key))
+        day = make_day(installation.lake, date.fromisoformat(key), now())
         rows.append(
             (key, day.xdr.height, day.duplicate.height, day.partial.height, day.suspense.height)
         )
