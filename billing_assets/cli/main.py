@@ -14,6 +14,7 @@ from billing_assets.cli import (
     invoice,
     reference_changes,
     rerate,
+    suspense,
 )
 from billing_assets.cli.bench import bench
 from billing_assets.cli.controls import controls
@@ -47,6 +48,7 @@ app.add_typer(reference_changes.app, name="reference")
 app.add_typer(intake.app, name="intake")
 app.add_typer(rerate.app, name="rerate")
 app.command()(rerate.history)
+app.add_typer(suspense.app, name="suspense")
 app.command()(audit.explain)
 app.command()(audit.verify)
 app.command()(audit.sql)
