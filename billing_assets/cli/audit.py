@@ -93,6 +93,7 @@ def _record(home: Installation, record_id: int, as_json: bool) -> None:
                 "rated": explained.rated,
                 "suspended": explained.suspended,
                 "legs": [vars(leg) for leg in explained.legs],
+                "billed": [vars(one) for one in explained.billed],
             }
         )
         return
@@ -111,6 +112,12 @@ def _record(home: Installation, record_id: int, as_json: bool) -> None:
             f"plan {row['plan']}",
             highlight=False,
         )
+    show(
+        [{**vars(one), "number": one.number or "draft"} for one in explained.billed],
+        "Billed by",
+        as_json=False,
+        empty="  billed by no document yet",
+    )
 
 
 def verify(

@@ -6,9 +6,10 @@ reference data of the leg's plan, the raw file by its hash.
 
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 
 import polars as pl
 
@@ -17,9 +18,11 @@ from billing_assets.core.ids import split_record_id
 from billing_assets.core.money import from_e10
 from billing_assets.installation import Installation
 from billing_assets.invoicing.document import Document, Line
+from billing_assets.invoicing.itemised import rows_of_record
 from billing_assets.lake.tables import CHARGE, RATE, RATED_LEG, SUSPENSE, XDR
 from billing_assets.rating.plain import PlainLeg, PlainRater
 from billing_assets.reference.versions import reference_of
+from billing_assets.registry.cycles import FINALISED
 from billing_assets.registry.documents import Draft
 
 SAMPLE = 5
@@ -37,14 +40,31 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Billed:
+    """A document, issued or drafted, that bills a record: in which line and for how much.
+
+    The amount is below zero where a document takes back what an earlier one billed.
+    """
+
+    document: str
+    number: str
+    line: int | None
+    description: str
+    amount: str
+    currency: str
+
+
+@dataclass(frozen=True)
 class RecordExplained:
-    """One record: its fields, where it came from, and each leg as it was priced and why."""
+    """One record: its fields, where it came from, each leg as it was priced and why, and every
+    document that bills it."""
 
     record: Mapping[str, object]
     place: Place | None
     rated: list[dict[str, object]]
     suspended: list[dict[str, object]]
     legs: list[PlainLeg]
+    billed: list[Billed]
 
 
 @dataclass(frozen=True)
@@ -78,6 +98,65 @@ def explain_record(home: Installation, record_id: int) -> RecordExplained:
         rated=rated.rows(named=True),
         suspended=waiting.rows(named=True),
         legs=PlainRater(reference).price(record),
+        billed=billed_by(home, record_id, record["day"]),
+    )
+
+
+def _partners(home: Installation, record_id: int, day: date) -> set[str]:
+    """Whose legs a record has, or had at a version that a document pins."""
+    versions = [None, *sorted(home.registry.documents.pins().get(RATED_LEG.name, ()))]
+    found: set[str] = set()
+    for version in versions:
+        legs = home.lake.scan(RATED_LEG, version, {"day": day})
+        mine = legs.filter(pl.col("record_id") == record_id).select(pl.col("partner"))
+        found.update(mine.cast(pl.String).collect()["partner"])
+    return found
+
+
+def billed_by(home: Installation, record_id: int, day: date) -> list[Billed]:
+    """Every document, issued or drafted, whose itemised records list a record of a UTC day."""
+    found: list[Billed] = []
+    documents = home.registry.documents
+    for partner in sorted(_partners(home, record_id, day)):
+        for cycle in home.registry.cycles.list(partner=partner):
+            final = cycle.state in FINALISED
+            kept: Sequence[Draft] = (
+                documents.of_cycle(cycle.id) if final else documents.drafts(cycle.id, cycle.runs)
+            )
+            for stored in kept:
+                file = stored.files.get("itemised")
+                if file is None:
+                    continue
+                home.blobs.prove(file.sha256)
+                rows = rows_of_record(home.blobs.path(file.sha256), record_id)
+                if rows:
+                    content = Document.model_validate_json(home.blobs.get(stored.canonical_sha256))
+                    found += [_bills(stored.id, content, row) for row in rows]
+    return found
+
+
+def _bills(name: str, content: Document, row: Mapping[str, str | None]) -> Billed:
+    """Which line of a document a row of its itemised records belongs to."""
+    words = ("agreement", "service", "destination", "band", "origin")
+    day = date.fromisoformat((row["time_local"] or "")[:10])
+    rate = Decimal(row["rate"]) if row["rate"] else None
+    fitting = [
+        line
+        for line in content.lines
+        if line.kind == "usage"
+        and all(getattr(line, word) == (row[word] or "") for word in words)
+        and line.price in (rate, None)
+    ]
+    # a line's days are those of its usage in the agreement's zone, a row's those of the document
+    fitting.sort(key=lambda line: not line.first_day <= day <= line.last_day)
+    line = fitting[0] if fitting else None
+    return Billed(
+        document=name,
+        number=content.number or "",
+        line=line.number if line else None,
+        description=line.description if line else "",
+        amount=row["amount"] or "",
+        currency=row["currency"] or "",
     )
 
 

@@ -148,29 +148,39 @@ def unmask(masked: Path, records: pl.LazyFrame, path: Path) -> int:
     `masked` may be compressed; `records` is the table `xdr`. A record
     that is not there any more keeps its masked numbers.
     """
-    with masked.open("rb") as stream:
-        zipped = stream.read(2) == _GZIP
     rows = 0
-    texts = dict.fromkeys(ITEMISED_COLUMNS, pa.string())
-    with (
-        pa.input_stream(masked, compression="gzip" if zipped else None) as source,
-        path.open("wb") as target,
-    ):
+    with path.open("wb") as target:
         _write_header(target)
-        batches = arrow_csv.open_csv(
-            source,
-            read_options=arrow_csv.ReadOptions(block_size=32 << 20),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=texts, strings_can_be_null=True, null_values=[""]
-            ),
-        )
-        for batch in batches:
-            frame = cast("pl.DataFrame", pl.from_arrow(batch))
+        for frame in _read(masked):
             _in_full(frame, records).write_csv(
                 target, include_header=False, line_terminator=LINE_END
             )
             rows += frame.height
     return rows
+
+
+def rows_of_record(path: Path, record_id: int) -> list[dict[str, str]]:
+    """The rows of an itemised file, compressed or not, that bill a record; flat memory."""
+    wanted = pl.col("record_id") == str(record_id)
+    return [row for frame in _read(path) for row in frame.filter(wanted).rows(named=True)]
+
+
+def _read(path: Path) -> Iterator[pl.DataFrame]:
+    """An itemised file in parts, every cell as text, empty ones null."""
+    with path.open("rb") as stream:
+        zipped = stream.read(2) == _GZIP
+    with pa.input_stream(path, compression="gzip" if zipped else None) as source:
+        batches = arrow_csv.open_csv(
+            source,
+            read_options=arrow_csv.ReadOptions(block_size=32 << 20),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(ITEMISED_COLUMNS, pa.string()),
+                strings_can_be_null=True,
+                null_values=[""],
+            ),
+        )
+        for batch in batches:
+            yield cast("pl.DataFrame", pl.from_arrow(batch))
 
 
 def save_itemised(home: Installation, document: Document, path: Path) -> None:
