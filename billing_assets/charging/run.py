@@ -7,12 +7,20 @@ from datetime import date, timedelta
 import polars as pl
 
 from billing_assets.charging.accumulator import counts_from
+from billing_assets.charging.carry import (
+    BRINGS,
+    CARRIES,
+    brought_forward,
+    carried_forward,
+    cycles_to_bring,
+)
 from billing_assets.charging.cycles import Cycle
 from billing_assets.charging.line import Facts, ShortCallCount
 from billing_assets.charging.lines import charge_cycle
 from billing_assets.charging.short_calls import count_short_calls
 from billing_assets.charging.unbilled import MEASURES, Claim, claim, unbilled_usage
 from billing_assets.core.errors import NotFound, StateError
+from billing_assets.core.ids import bucket_of
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import CHARGE, RATED_LEG, USAGE_DAILY
 from billing_assets.reference.load import Reference
@@ -33,6 +41,7 @@ class Charged:
     usage: pl.DataFrame
     usage_version: int
     claimed: Claim
+    figures: Mapping[str, str | int]
 
 
 def cycle_usage(claimed: Claim, lake: Lake, version: int) -> pl.DataFrame:
@@ -91,7 +100,22 @@ def charges_now(
     )
     facts = replace(facts, billed=_billed(facts, lake, version))
     charges = charge_cycle(facts, buckets=buckets, sources=sources)
-    return Charged(cycle, charges, usage, version, claimed)
+    bucket = bucket_of(cycle.partner, buckets)
+    bring = cycles_to_bring(claimed)
+    charges = pl.concat([charges, brought_forward(cycle, bring, lake, bucket=bucket)])
+    carried = carried_forward(cycle, charges, reference.partner(cycle.partner), bucket=bucket)
+    return Charged(
+        cycle,
+        pl.concat([charges, carried]).sort(CHARGE.order),
+        usage,
+        version,
+        claimed,
+        {
+            **claimed.figures,
+            BRINGS: " ".join(known.id for known in bring),
+            CARRIES: carried.height,
+        },
+    )
 
 
 def _short_calls(

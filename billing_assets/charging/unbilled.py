@@ -27,6 +27,10 @@ TAKES_LATE = "takes_late_usage"
 BILLED_BEFORE = "final_cycles_before"
 """The figure of a cycle's run that counts the final cycles on which its usage stands."""
 
+LEFT_TO = "left_days_to"
+"""The figure of a cycle's run that names, with blanks between, the cycles open beside it: days of
+theirs that they have before it were left to them."""
+
 MEASURES = ("records", "answered", "duration_ms", "quantity", "billed_units", "fees", "amount")
 """The columns of `usage_daily` that add up."""
 
@@ -60,17 +64,29 @@ class Claim:
         versions = [
             int(final.totals[USAGE_VERSION])
             for final in self.final_cycles
-            if _holds(final, day) or self._billed_late(final, day)
+            if self._has_billed(final, day)
         ]
         return max(versions, default=None)
 
-    def _billed_late(self, final: RegisteredCycle, day: date) -> bool:
-        """Whether a final cycle has billed late usage of an earlier day."""
-        if day >= final.period.start or not _took_late(final):
+    def _has_billed(self, final: RegisteredCycle, day: date) -> bool:
+        """Whether a final cycle has billed a day: as its own, or what came late to it."""
+        left = [
+            other
+            for other in (self.cycle, *map(registered_cycle, self._others()))
+            if other.cycle in str(final.totals.get(LEFT_TO, "")).split()
+            and other.period.start <= day < other.period.end
+        ]
+        if _holds(final, day):
+            mine = _rank(final.cadence, final.period, final.id)
+            return not any(_rank(one.cadence, one.period, one.cycle) < mine for one in left)
+        if day >= final.period.start or not _took_late(final) or left:
             return False
         return final.cadence != Cadence.AD_HOC or any(
             _holds(other, day) for other in self.final_cycles
         )
+
+    def _others(self) -> tuple[RegisteredCycle, ...]:
+        return (*self.open_cycles, *self.final_cycles)
 
     @property
     def versions(self) -> set[int]:
@@ -78,9 +94,15 @@ class Claim:
         return {int(final.totals[USAGE_VERSION]) for final in self._stands_on()}
 
     @property
-    def figures(self) -> dict[str, int]:
-        """What a run keeps, so that finalising can tell whether it still holds."""
-        return {TAKES_LATE: int(self.takes_late), BILLED_BEFORE: len(self._stands_on())}
+    def figures(self) -> dict[str, int | str]:
+        """What a run keeps, so that it is known later which days it billed."""
+        end = self.cycle.period.end
+        left = sorted(other.id for other in self.open_cycles if other.period.start < end)
+        return {
+            TAKES_LATE: int(self.takes_late),
+            BILLED_BEFORE: len(self._stands_on()),
+            LEFT_TO: " ".join(left),
+        }
 
     def _stands_on(self) -> list[RegisteredCycle]:
         """The final cycles that have billed a day that this cycle may bill."""

@@ -16,7 +16,9 @@ from billing_assets.core.errors import BillingError
 from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
 from billing_assets.invoicing.run import cycle_named, due_cycles, open_cycle, report
+from billing_assets.invoicing.trial import trial_of
 from billing_assets.registry.cycles import standing
+from billing_assets.registry.schema import CycleState
 
 app = typer.Typer(help="Billing cycles: their state, exceptions and money.", no_args_is_help=True)
 
@@ -31,12 +33,26 @@ AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 IssueDate = Annotated[str, typer.Option(help="date on the documents, YYYY-MM-DD; default today")]
 
 
+_STEPS = {
+    CycleState.OPEN: 0,
+    CycleState.RATED: 1,
+    CycleState.BLOCKED: 1,
+    CycleState.VALIDATED: 2,
+    CycleState.DRAFT: 3,
+    CycleState.APPROVED: 4,
+    CycleState.FINAL: 5,
+    CycleState.DELIVERED: 6,
+    CycleState.SETTLED: 7,
+}
+"""How many steps a cycle has behind it."""
+
+
 @app.command("list")
 def list_cycles(
     month: Annotated[str, typer.Option(help="only this month, YYYY-MM")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Every cycle with its state, runs, exceptions and net money."""
+    """Every cycle with its state, how far it is, who brought it there, exceptions and money."""
     home = Installation.open()
     rows = []
     for cycle in home.registry.cycles.list(month=month or None, corrections=True):
@@ -46,6 +62,8 @@ def list_cycles(
                 "cycle": cycle.id,
                 "period": str(cycle.period),
                 "state": cycle.state.value + (" (held)" if cycle.held else ""),
+                "progress": f"{_STEPS[cycle.state]}/{_STEPS[CycleState.SETTLED]}",
+                "by": cycle.updated_by,
                 "runs": cycle.runs,
                 "exceptions": len(cycle.findings),
                 "blocking": sum(finding.blocks for finding in cycle.findings),
@@ -60,7 +78,7 @@ def show_cycle(
     cycle: CycleId,
     as_json: AsJson = False,
 ) -> None:
-    """One cycle: its exceptions, documents, totals and where its files lie."""
+    """One cycle: exceptions, documents, totals, files, and what its last trial run changed."""
     home = Installation.open()
     known = home.registry.cycles.get(cycle)
     partner = home.reference.partner(known.partner)
@@ -91,6 +109,8 @@ def show_cycle(
         for one in known.findings
     ]
     files = [str(path) for path in run.files]
+    trial = trial_of(home, cycle)
+    changes = [{**vars(one), "difference": one.difference} for one in trial.changes]
     if as_json:
         print_json(
             {
@@ -101,6 +121,9 @@ def show_cycle(
                 "findings": findings,
                 "waivers": [vars(one) for one in waivers.values()],
                 "documents": documents,
+                "run": trial.run,
+                "compared with run": trial.against,
+                "changes": changes,
                 "files": files,
             }
         )
@@ -110,6 +133,9 @@ def show_cycle(
         console.print(f"  net {name} {amount:,f} in {run.lines} charges")
     show(findings, "Exceptions", as_json=False, empty="  no exceptions")
     show(documents, "Documents", as_json=False, empty="  no issued document")
+    if trial.against is not None:
+        title = f"Run {trial.run} against run {trial.against}"
+        show(changes, title, as_json=False, empty=f"  {title}: nothing changed")
     for path in files:
         console.print(f"  {path}", highlight=False)
 

@@ -33,7 +33,7 @@ from billing_assets.registry.cycles import CORRECTION, FINALISED, Cycle
 CORRECTS = "corrects"
 """The figure of a correction that names the document it corrects."""
 
-_CREDIT = "credited line "
+_CREDIT = "credited_line_"
 """Before a line's number: the figure of a correction that tells how much of it is credited."""
 
 

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
+from billing_assets.charging.carry import CARRIED_FORWARD
 from billing_assets.charging.cycles import Cycle, cycles_of_month, is_closed, registered_cycle
 from billing_assets.charging.run import Charged, charge
 from billing_assets.charging.unbilled import require_still_due
@@ -145,7 +146,7 @@ def run_cycle(
         cycle.cycle,
         {
             USAGE_VERSION: charged.usage_version,
-            **charged.claimed.figures,
+            **charged.figures,
             "lines": charged.charges.height,
             **{name: f"{amount:f}" for name, amount in totals.items()},
         },
@@ -267,10 +268,13 @@ def documents_of(
 ) -> list[Document]:
     """The documents of a charged cycle, one a stream, side and currency, without numbers.
 
+    What is carried to the next cycle is on none.
     Raises what `assemble` raises.
     """
     partner = reference.partner(charged.cycle.partner)
     agreements = [a.terms for a in reference.agreements_of(partner.partner)]
+    carried = charged.charges.filter(pl.col("kind") == CARRIED_FORWARD).select("leg", "currency")
+    charges = billable(charged.charges.join(carried, on=["leg", "currency"], how="anti"))
     return [
         assemble(
             stream.charges,
@@ -289,7 +293,7 @@ def documents_of(
             agreements=agreements,
             traffic=_usage_of(stream, charged.usage),
         )
-        for stream in streams(billable(charged.charges), partner, agreements)
+        for stream in streams(charges, partner, agreements)
     ]
 
 

@@ -145,7 +145,11 @@ class DocumentSettings(Form):
 
 
 class Partner(Form):
-    """One carrier that we bill, or that bills us."""
+    """One carrier that we bill, or that bills us.
+
+    A cycle that owes less than `minimum_invoice` (net, in the partner's currency) makes no
+    invoice: its charges go to the next cycle.
+    """
 
     partner: Identifier
     name: Name
@@ -157,6 +161,7 @@ class Partner(Form):
     cadence: Cadence = Cadence.MONTHLY
     week_starts: Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"] = "mon"
     terms_days: Annotated[int, Field(ge=0, le=365)] = 30
+    minimum_invoice: Price = Decimal(0)
     tax: Tax
     bank: Bank | None = None
     document: DocumentSettings = DocumentSettings()
