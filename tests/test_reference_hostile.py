@@ -190,7 +190,7 @@ def as_csv(rows: list[list[str]]) -> bytes:
     return text.getvalue().encode("utf-8", "surrogatepass")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(cells, min_size=1, max_size=8), max_size=6))
 def test_any_rows_are_loaded_whole_or_refused_with_a_place(rows: list[list[str]]) -> None:
     result = load([({}, as_csv(rows))])
@@ -203,7 +203,7 @@ def test_any_rows_are_loaded_whole_or_refused_with_a_place(rows: list[list[str]]
         assert deck.filter(deck["price_e10"].is_null() & (deck["status"] == "open")).is_empty()
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=400))
 def test_any_bytes_are_read_or_refused(content: bytes) -> None:
     for path in ("x.csv", "x.xlsx"):
@@ -229,7 +229,7 @@ def test_a_range_becomes_the_codes_that_cover_it_and_no_number_more(one: int, tw
     assert all(stems.count(stem) < 10 for stem in set(stems))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(
         st.sampled_from(sorted(COUNTRY_CODES)), st.integers(1, 10**8), min_size=1, max_size=12

@@ -65,7 +65,11 @@ class Home:
         usage = frame(*records)
         for day in usage["day"].unique().sort():
             home.lake.replace_slice(XDR, usage.filter(usage["day"] == day).lazy(), {"day": day})
-            rate_day(home.lake, compile_plan(home.reference, day, buckets=4))
+            plan = compile_plan(home.reference, day, buckets=4)
+            rate_day(home.lake, plan)
+            home.registry.versions.record_plan(
+                plan.version, day, home.reference.version, {}, now=datetime.now(UTC), who="ana"
+            )
 
 
 @pytest.fixture
@@ -170,6 +174,22 @@ def test_a_past_day_is_priced_as_known_then_and_as_known_now(home: Home) -> None
     assert "in force at" in str(home.run("impact", "--from", "2020-01-01").exception)
     assert "names no reference" in str(home.run("impact", "--from", "soon").exception)
     assert "no reference version 9" in str(home.run("diff", "--to", "9").exception)
+
+
+def test_days_that_stand_on_an_older_sheet_are_told_and_only_those(home: Home) -> None:
+    home.json("load")
+    usage_of_s07(home)
+    assert home.json("stale") == []
+    announce(home)
+    home.json("load")
+    assert home.json("stale") == []
+    home.run("approve", "2", user="bruno")
+    # a record of the 16th may be rated by a stamp of the 17th, so that day is looked at too
+    assert [(one["day"], one["version"], one["partners"]) for one in home.json("stale")] == [
+        (f"2026-03-{day}", 1, "P07") for day in range(16, 22)
+    ]
+    usage_of_s07(home)
+    assert home.json("stale") == []
 
 
 def test_the_difference_names_terms_by_field_and_rates_by_time(home: Home) -> None:

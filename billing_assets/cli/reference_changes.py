@@ -15,6 +15,7 @@ from billing_assets.core.errors import BillingError, NotFound
 from billing_assets.core.money import decimal_of_e10
 from billing_assets.installation import Installation
 from billing_assets.rating.impact import Impact, impact_of
+from billing_assets.rating.staleness import stale_days
 from billing_assets.reference.differences import differences
 from billing_assets.reference.load import Reference
 from billing_assets.reference.schemas import FORMS, json_schema
@@ -162,6 +163,15 @@ def _write_csv(path: Path, frame: pl.DataFrame) -> None:
         writer.writerow(frame.columns)
         for row in frame.iter_rows():
             writer.writerow("" if value is None else str(value) for value in row)
+
+
+@app.command("stale")
+def stale(as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False) -> None:
+    """Rated days that stand on older terms than those in force, and whose terms changed since."""
+    home = Installation.open()
+    days = stale_days(home.lake, home.registry, home.blobs, home.reference)
+    rows = [vars(one) | {"partners": ", ".join(one.partners)} for one in days]
+    show(rows, "Days rated on older terms", as_json=as_json, empty="no day")
 
 
 @app.command("schema")

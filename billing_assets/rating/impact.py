@@ -7,9 +7,8 @@ to rate again takes its days, partners and destinations from here (design: selec
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from decimal import Decimal
-from itertools import groupby
 
 import polars as pl
 
@@ -19,6 +18,7 @@ from billing_assets.lake.tables import MONEY, SUSPENSE, USAGE_DAILY, XDR
 from billing_assets.rating.kernel import Kernel
 from billing_assets.rating.plan import compile_plan
 from billing_assets.rating.split import priced_legs
+from billing_assets.rating.staleness import touches
 from billing_assets.reference.differences import Affected, Differences, differences
 from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Leg
@@ -145,25 +145,11 @@ def _usage_days(lake: Lake) -> list[date]:
 def _by_day(
     affected: Sequence[Affected], days: Sequence[date]
 ) -> Iterator[tuple[date, list[Affected]]]:
-    """Days of usage with what is affected on them.
-
-    A record lies in the slice of its answer; an agreement that rates by setup or end may look a
-    day to either side.
-    """
-    margin = timedelta(days=1)
-    found = [
-        (day, one)
-        for one in affected
-        for day in days
-        if one.start < _midnight(day) + 2 * margin and _midnight(day) - margin < one.end
-    ]
-    found.sort(key=lambda pair: pair[0])
-    for day, pairs in groupby(found, key=lambda pair: pair[0]):
-        yield day, [one for _, one in pairs]
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+    """Days of usage with what is affected on them."""
+    for day in days:
+        of_day = [one for one in affected if touches(one, day)]
+        if of_day:
+            yield day, of_day
 
 
 _COMPARED = ("reason", "local_day", "partner", "account", "agreement", "destination", "band",

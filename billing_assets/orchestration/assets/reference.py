@@ -3,11 +3,13 @@
 import dagster as dg
 import polars as pl
 
+from billing_assets.installation import Installation
 from billing_assets.orchestration.groups import Group
 from billing_assets.orchestration.partitions import PARTNERS
 from billing_assets.orchestration.resources import Home, now
 from billing_assets.orchestration.tables import markdown, problem_table
-from billing_assets.reference.load import read_folder
+from billing_assets.rating.staleness import stale_days
+from billing_assets.reference.load import Reference, read_folder
 from billing_assets.reference.versions import take_reference
 
 
@@ -52,6 +54,17 @@ def reference_data(context: dg.AssetExecutionContext, installation: Home) -> dg.
             "agreements": markdown(agreements),
             "refused": len(taken.problems),
             "problems": problem_table(taken.problems),
-            "increases moved to the end of their notice": len(reference.breaches),
+            "changes moved to the end of their notice": len(reference.breaches),
+            "sheets to look at": len(reference.findings),
+            "days rated on older terms": markdown(_stale(installation, reference)),
         },
+    )
+
+
+def _stale(home: Installation, reference: Reference) -> pl.DataFrame:
+    days = stale_days(home.lake, home.registry, home.blobs, reference)
+    return pl.DataFrame(
+        [(one.day, one.version, ", ".join(one.partners)) for one in days],
+        schema={"day": pl.Date, "rated by version": pl.Int64, "changed since": pl.String},
+        orient="row",
     )
