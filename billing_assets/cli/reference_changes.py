@@ -34,7 +34,7 @@ def diff(
 ) -> None:
     """What differs between two versions: terms by field, rates by code and time."""
     home = Installation.open()
-    found = differences(*_versions(home, from_version, to_version))
+    found = differences(*compared(home, from_version, to_version))
     prices = [decimal_of_e10(pl.col(f"{side}_e10")).alias(side) for side in ("before", "after")]
     rates = found.rates.with_columns(prices).drop("before_e10", "after_e10")
     terms = [vars(change) for change in found.terms]
@@ -82,7 +82,7 @@ def impact(
         )
         before, after = after, as_claimed(after, home.blobs)
     else:
-        before, after = _versions(home, from_version, to_version)
+        before, after = compared(home, from_version, to_version)
     found = impact_of(
         home.lake,
         before,
@@ -129,7 +129,7 @@ def _print(found: Impact) -> None:
         console.print(f"difference: {amount:,f} {currency or '(in suspense)'}", highlight=False)
 
 
-def _versions(home: Installation, before: str, after: str) -> tuple[Reference, Reference]:
+def compared(home: Installation, before: str, after: str) -> tuple[Reference, Reference]:
     """The two versions that are compared.
 
     By default: what is in force, and what waits for approval; when nothing waits, what was in

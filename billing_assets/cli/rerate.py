@@ -12,12 +12,14 @@ import typer
 
 from billing_assets.charging.cycles import registered_cycle
 from billing_assets.cli.output import JSON_HELP, console, print_json, show
+from billing_assets.cli.reference_changes import FROM, TO, compared
 from billing_assets.core.errors import BillingError
 from billing_assets.core.money import from_e10
 from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
 from billing_assets.lake.tables import XDR
 from billing_assets.rating.history import price_history
+from billing_assets.rating.impact import impact_of
 from billing_assets.rating.requests import (
     CHANGE_COLUMNS,
     change_rows,
@@ -138,6 +140,44 @@ def history(
             }
         )
     show(rows, f"Prices of record {record}", as_json=as_json, empty="it was never priced")
+
+
+@app.command()
+def propose(
+    from_version: Annotated[str, FROM] = "",
+    to_version: Annotated[str, TO] = "",
+    reason: Annotated[str, typer.Option(help="why; default: the versions and the money")] = "",
+) -> None:
+    """Propose to rate again what a change of reference data affects; another person approves.
+
+    By default the change is from the version that was in force before to the one in force now.
+    """
+    home = Installation.open()
+    before, after = compared(home, from_version, to_version)
+    with console.status("pricing what the change can touch"):
+        impact = impact_of(home.lake, before, after)
+    days = impact.changed_days
+    if not days:
+        console.print("no rated usage changes: nothing is proposed")
+        return
+    scope = RatingScope(
+        days[0],
+        days[-1],
+        partners=tuple(name for name in impact.partners if name),
+        destinations=tuple(sorted(set(impact.usage["destination"]) - {""})),
+    )
+    money = ", ".join(f"{amount:+,f} {name}" for name, amount in impact.total().items())
+    made = home.registry.rerates.make(
+        fields_of(scope),
+        reason
+        or f"reference {before.version[:12]} to {after.version[:12]}: "
+        f"{impact.records:,} legs, {money}",
+        proposed=True,
+        now=_now(),
+        who=home.settings.user,
+    )
+    console.print(f"re-rate request {made.number} is proposed: {scope.describe()}")
+    console.print(f"another person approves and runs it: `icb rerate approve {made.number}`")
 
 
 @app.command()
