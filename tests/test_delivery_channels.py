@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from typer.testing import CliRunner
 
+from billing_assets.cli.main import app
 from billing_assets.installation import Installation
 from billing_assets.invoicing.delivery.run import deliver
 from billing_assets.registry.deliveries import Delivery
@@ -414,3 +417,19 @@ def test_only_the_documents_of_a_kind_go_where_the_channel_says(
     home = home_with(tmp_path, trust, {**PORTAL, "documents": ["credit_note"]})
     assert run(home) == {}
     assert state(home) is CycleState.FINAL
+
+
+def test_the_cycle_shows_what_did_not_arrive(
+    tmp_path: Path, trust: Authority, sftp: SftpPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = home_with(tmp_path, trust, sftp_channel(sftp))
+    run(home)
+    monkeypatch.setenv("ICB_HOME", str(home.settings.root))
+    said = CliRunner().invoke(app, ["cycle", "show", "P14/2026-03", "--json"])
+    [finding] = [one for one in json.loads(said.output)["findings"] if one["rule"] == "delivery"]
+    for word in ("P14", "FT 2026/000001", "channel sftp", "secret p14-sftp"):
+        assert word in finding["finding"]
+    listed = CliRunner().invoke(app, ["delivery", "list", "--failed", "--json"])
+    assert [one["delivery"] for one in json.loads(listed.output)] == [
+        "P14/2026-03/invoice-EUR/sftp"
+    ]

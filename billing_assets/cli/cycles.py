@@ -57,6 +57,7 @@ def list_cycles(
     rows = []
     for cycle in home.registry.cycles.list(month=month or None, corrections=True):
         money = [f"{name} {value}" for name, value in cycle.totals.items() if " " in name]
+        findings = (*cycle.findings, *home.registry.deliveries.findings(cycle.id))
         rows.append(
             {
                 "cycle": cycle.id,
@@ -65,8 +66,8 @@ def list_cycles(
                 "progress": f"{_STEPS[cycle.state]}/{_STEPS[CycleState.SETTLED]}",
                 "by": cycle.updated_by,
                 "runs": cycle.runs,
-                "exceptions": len(cycle.findings),
-                "blocking": sum(finding.blocks for finding in cycle.findings),
+                "exceptions": len(findings),
+                "blocking": sum(finding.blocks for finding in findings),
                 "net": ", ".join(money),
             }
         )
@@ -106,7 +107,7 @@ def show_cycle(
             else "",
             "evidence": one.query,
         }
-        for one in known.findings
+        for one in (*known.findings, *home.registry.deliveries.findings(cycle))
     ]
     files = [str(path) for path in run.files]
     trial = trial_of(home, cycle)

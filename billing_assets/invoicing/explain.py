@@ -118,7 +118,7 @@ def billed_by(home: Installation, record_id: int, day: date) -> list[Billed]:
     found: list[Billed] = []
     documents = home.registry.documents
     for partner in sorted(_partners(home, record_id, day)):
-        for cycle in home.registry.cycles.list(partner=partner):
+        for cycle in home.registry.cycles.list(partner=partner, corrections=True):
             final = cycle.state in FINALISED
             kept: Sequence[Draft] = (
                 documents.of_cycle(cycle.id) if final else documents.drafts(cycle.id, cycle.runs)

@@ -108,7 +108,7 @@ def _numbers(home: Installation) -> Iterator[Check]:
         for gap in documents.check_gaps()
     ]
     highest: dict[tuple[str, str, int], int] = {}
-    for cycle in home.registry.cycles.list():
+    for cycle in home.registry.cycles.list(corrections=True):
         for one in documents.of_cycle(cycle.id):
             series = (one.entity, one.series, one.year)
             highest[series] = max(one.number, highest.get(series, 0))
@@ -129,7 +129,7 @@ def _documents(home: Installation) -> Iterator[Check]:
     """Every document is as it was logged, and every logged document is there."""
     stored = {
         one.id: one
-        for cycle in home.registry.cycles.list()
+        for cycle in home.registry.cycles.list(corrections=True)
         for one in home.registry.documents.of_cycle(cycle.id)
     }
     for one in stored.values():
@@ -152,7 +152,7 @@ def _documents(home: Installation) -> Iterator[Check]:
 def _rows(home: Installation) -> Iterator[Check]:
     """Cycles, deliveries and reference versions are as they were logged."""
     logged = _last_logged(home)
-    for cycle in home.registry.cycles.list():
+    for cycle in home.registry.cycles.list(corrections=True):
         row = json.loads(to_json({**vars(cycle), "period": str(cycle.period)}))
         yield _same(f"cycle {cycle.id}", row, logged.pop(f"cycle:{cycle.id}", None))
     for subject in [subject for subject in logged if subject.startswith("cycle:")]:

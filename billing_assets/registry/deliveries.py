@@ -197,7 +197,7 @@ class Deliveries:
     def findings(self, cycle: str) -> tuple[Finding, ...]:
         """Return what keeps a final cycle's documents from their receivers, as exceptions."""
         return tuple(
-            Finding("delivery", one.message, blocks=False)
+            Finding("delivery", one.message, blocks=False, severity="warning", owner="billing")
             for one in self.list(cycle=cycle)
             if one.state in (DeliveryState.FAILED, DeliveryState.UNKNOWN)
         )

@@ -189,7 +189,7 @@ def delivered_documents(
     """Deliver the issued documents of some partners; what was delivered is not sent again."""
 
     def send(key: dg.MultiPartitionKey, month: str, partner: str) -> None:
-        cycles = installation.registry.cycles.list(month=month, partner=partner)
+        cycles = installation.registry.cycles.list(month=month, partner=partner, corrections=True)
         found = [
             one
             for cycle in cycles
