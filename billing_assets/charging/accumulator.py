@@ -113,6 +113,12 @@ def counts_from(facts: Facts) -> date:
         for term in terms.commitments:
             if term.carry and (earlier := term.window(first - timedelta(days=1))):
                 first = earlier[0]
+    for deal in facts.deals:
+        if window := deal.window(first) if deal.balance else None:
+            first = window[0]
+        for _ in range(deal.balance.consecutive - 1 if deal.balance else 0):
+            if earlier := deal.window(first - timedelta(days=1)):
+                first = earlier[0]
     return first
 
 

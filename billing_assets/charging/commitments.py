@@ -50,9 +50,9 @@ def _shortfall(
     was, now = reached(facts, agreement, terms, window, priced)
     carried = _carried(facts, agreement, terms, window, priced)
     share = active_share(facts, agreement, terms, window)
-    short = missing(terms, now, share=share, carried=carried)
+    short = _due(facts, agreement, terms, window, priced, 1)
     if when.before:
-        short -= missing(terms, was, share=share, carried=carried)
+        short -= _due(facts, agreement, terms, window, priced, 0)
     if not short:
         return None
     price = Fraction(terms.price) if terms.price is not None else Fraction(1)
@@ -78,6 +78,42 @@ def _shortfall(
         },
         tax_treatment=terms.tax_treatment,
     )
+
+
+def _due(
+    facts: Facts,
+    agreement: InForce,
+    terms: Commitment,
+    window: Window,
+    priced: Priced,
+    index: int,
+) -> Fraction:
+    """What is missing before this cycle's usage (index 0) or with it (1).
+
+    Nothing when the other direction of a deal with mutual release is missed too.
+    """
+
+    def short(of: InForce, one: Commitment) -> Fraction:
+        return missing(
+            one,
+            reached(facts, of, one, window, priced)[index],
+            share=active_share(facts, of, one, window),
+            carried=_carried(facts, of, one, window, priced),
+        )
+
+    due = short(agreement, terms)
+    released = any(d.deal == terms.commitment and d.mutual_release for d in facts.deals)
+    others = [
+        (other, one)
+        for other in facts.agreements
+        for one in other.terms.commitments
+        if released
+        and one.commitment == terms.commitment
+        and other.terms.agreement != agreement.terms.agreement
+    ]
+    if due and others and all(short(other, one) for other, one in others):
+        return Fraction(0)
+    return due
 
 
 def _carried(

@@ -16,6 +16,7 @@ import polars as pl
 from billing_assets.charging.cycles import Cycle
 from billing_assets.core.money import Rounding, minor_units, round_amount
 from billing_assets.lake.tables import USAGE_DAILY
+from billing_assets.reference.deals import Deal
 from billing_assets.reference.load import InForce
 from billing_assets.reference.models import Agreement
 
@@ -47,7 +48,8 @@ class Facts:
     on earlier days that other cycles bill, as far back as an accumulator needs them: `usage` and
     `billed` together are all usage as it is now. `legs` are the rated legs of the period's days,
     with how many equal `records` each stands for; read only where calls are priced in their
-    order. `short_calls` counts those of the period by agreement key.
+    order. `short_calls` counts those of the period by agreement key. `deals` are the partner's:
+    the rules of a swap already stand in its agreements.
     """
 
     cycle: Cycle
@@ -56,6 +58,7 @@ class Facts:
     billed: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=USAGE_DAILY.schema))
     legs: pl.LazyFrame | None = None
     short_calls: Mapping[str, ShortCallCount] = field(default_factory=dict)
+    deals: Sequence[Deal] = ()
 
     @property
     def terms(self) -> Mapping[str, Agreement]:

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import polars as pl
 
+from billing_assets.charging.balance import balance_lines
 from billing_assets.charging.commitments import commitment_lines
 from billing_assets.charging.cycles import Cycle
 from billing_assets.charging.line import REPLACED, Facts, Line
@@ -17,7 +18,7 @@ from billing_assets.core.errors import BillingError
 from billing_assets.core.ids import bucket_of, stable_id
 from billing_assets.lake.tables import CHARGE
 
-MODELS: Sequence[Callable[[Facts], list[Line]]] = (recurring_lines, short_call_lines)
+MODELS: Sequence[Callable[[Facts], list[Line]]] = (recurring_lines, short_call_lines, balance_lines)
 """The models that add lines beside the usage; each sees all facts and no other model's lines."""
 
 

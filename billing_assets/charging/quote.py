@@ -21,6 +21,7 @@ def quote_cycles(priced: PricedUsage, month: str | None = None) -> pl.DataFrame:
     Months are cut in the agreement's zone. Raises `ValueError` for what is no month.
     """
     quotes = [pl.DataFrame(schema=CHARGE.schema)]
+    deals = priced.agreements.reference.deals
     for offers in _together(priced.agreements):
         versions = [v for offer in offers for v in priced.agreements.versions(offer)]
         legs = priced.priced.filter(pl.col("offer").is_in(offers))
@@ -41,6 +42,7 @@ def quote_cycles(priced: PricedUsage, month: str | None = None) -> pl.DataFrame:
                         short_calls=count_short_calls(
                             legs, terms, period, records=pl.col("records")
                         ),
+                        deals=[d for d in deals if d.directions[0].agreement in offers],
                     ),
                     buckets=1,
                     sources={"usage": "priced without an installation"},
@@ -54,10 +56,14 @@ def quote_cycles(priced: PricedUsage, month: str | None = None) -> pl.DataFrame:
 def _together(agreements: Standalone) -> list[list[str]]:
     """Agreements by those that are charged together, because a term of one counts another."""
     groups = [{offer} for offer in sorted(agreements.trunks)]
-    for one in agreements.reference.agreements:
-        for term in (*one.terms.volume, *one.terms.commitments):
-            named = {one.terms.agreement, *term.agreements}
-            joined = [group for group in groups if group & named]
-            groups = [group for group in groups if group not in joined]
-            groups.append(set[str]().union(*joined))
+    links = [
+        {one.terms.agreement, *term.agreements}
+        for one in agreements.reference.agreements
+        for term in (*one.terms.volume, *one.terms.commitments)
+    ]
+    links += [{d.agreement for d in deal.directions} for deal in agreements.reference.deals]
+    for named in links:
+        joined = [group for group in groups if group & named]
+        groups = [group for group in groups if group not in joined]
+        groups.append(set[str]().union(*joined))
     return sorted(sorted(group) for group in groups)

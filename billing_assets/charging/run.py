@@ -96,6 +96,7 @@ def charges_now(
         agreements,
         usage,
         legs=_legs(cycle, lake),
+        deals=reference.deals_of(cycle.partner),
         short_calls=_short_calls(cycle, [a.terms for a in agreements], lake),
     )
     facts = replace(facts, billed=_billed(facts, lake, version))
@@ -143,7 +144,7 @@ def _legs(cycle: Cycle, lake: Lake) -> pl.LazyFrame:
 def _billed(facts: Facts, lake: Lake, version: int) -> pl.DataFrame:
     """Usage that other cycles bill, as far back as the terms count it: all usage as it is now,
     less what this cycle bills."""
-    if not any(a.terms.volume or a.terms.commitments for a in facts.agreements):
+    if not facts.deals and not any(a.terms.volume or a.terms.commitments for a in facts.agreements):
         return facts.billed
     within = pl.col("local_day").is_between(
         counts_from(facts), facts.cycle.period.end, closed="left"

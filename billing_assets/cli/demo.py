@@ -55,6 +55,8 @@ BUILT = frozenset(
         Model.REBATE,
         Model.COMMITMENT,
         Model.PAY_OR_PLAY,
+        Model.SWAP,
+        Model.BILL_AND_KEEP,
         Model.TAX,
     }
 )

@@ -4,12 +4,12 @@ Pure: a mapping of paths to bytes goes in, so any past version can be loaded fro
 A file with a problem is set aside and its last good version stays in force; the rest loads.
 
 Folder: carrier.yaml, calendars.yaml, sources.yaml, layouts.yaml, controls.yaml, ledger.yaml,
-fixings.csv, partners/*.yaml, agreements/*.yaml, and the sheets that agreements name.
+fixings.csv, partners/*.yaml, agreements/*.yaml and the sheets that agreements name, deals/*.yaml.
 """
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -23,8 +23,10 @@ from billing_assets.core.ids import canonical_json, sha256_of
 from billing_assets.core.money import parse_decimal
 from billing_assets.lake.tables import RATE
 from billing_assets.reference.bands import band_problems
+from billing_assets.reference.bindings import bind
 from billing_assets.reference.cells import local_instant
 from billing_assets.reference.controls import Controls
+from billing_assets.reference.deals import Deal
 from billing_assets.reference.decks import Deck, build_deck, sheet_path
 from billing_assets.reference.findings import Breach, Finding
 from billing_assets.reference.layouts import Layout
@@ -69,6 +71,7 @@ class Reference:
     findings: tuple[Finding, ...] = ()
     ledger: Ledger | None = None
     controls: Controls = field(default_factory=Controls)
+    deals: tuple[Deal, ...] = ()
 
     def partner(self, partner_id: str) -> Partner:
         """The partner of an id; raises `NotFound` that lists the known ones."""
@@ -79,6 +82,10 @@ class Reference:
     def agreements_of(self, partner_id: str) -> list[InForce]:
         """All agreement versions of a partner, by id and version."""
         return [a for a in self.agreements if a.terms.partner == partner_id]
+
+    def deals_of(self, partner_id: str) -> list[Deal]:
+        """All deals of a partner, by id."""
+        return sorted((d for d in self.deals if d.partner == partner_id), key=lambda d: d.deal)
 
     def rates(self) -> pl.DataFrame:
         """Every deck's rows in one frame: the content of table `rate`."""
@@ -179,6 +186,8 @@ class _Reader:
         partners = self._partners()
         layouts = self._form("layouts.yaml", dict[str, Layout], {}) or {}
         agreements = self._agreements(partners, calendars, layouts)
+        deals = self._deals()
+        agreements = self._bound(agreements, deals)
         fixings = self._fixings()
         ledger = self._form("ledger.yaml", Ledger) if "ledger.yaml" in self.files else None
         controls = self._controls(partners)
@@ -198,6 +207,7 @@ class _Reader:
             findings=tuple(f for a in agreements for f in a.deck.findings),
             ledger=ledger,
             controls=controls,
+            deals=tuple(deal for deal, _ in deals),
         )
 
     def _located(self, path: str) -> Located | None:
@@ -370,6 +380,25 @@ class _Reader:
                 for message in band_problems(terms.bands, calendar):
                     self.problems.append(Problem(message, located.file, line, "bands"))
         return len(self.problems) == before
+
+    def _deals(self) -> list[tuple[Deal, Located]]:
+        read: list[tuple[Deal, Located]] = []
+        for path in self._paths("deals/"):
+            located = self._located(path)
+            deal = self._validated(located, Deal) if located else None
+            if deal and located:
+                read.append((deal, located))
+        return read
+
+    def _bound(
+        self, agreements: Sequence[InForce], deals: Sequence[tuple[Deal, Located]]
+    ) -> list[InForce]:
+        """Agreements with the terms of their deals; checked once all files are in order."""
+        if self.problems:
+            return list(agreements)
+        bound, problems = bind(deals, {a.terms.key: (a.terms, a.file) for a in agreements})
+        self.problems += problems
+        return [replace(a, terms=bound[a.terms.key]) for a in agreements]
 
     def _refuse_overlaps(self, agreements: Sequence[InForce]) -> None:
         """Two agreements may not price the same account, leg and service at one time."""

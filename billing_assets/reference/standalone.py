@@ -10,6 +10,7 @@ from pathlib import Path
 
 from billing_assets.core.errors import InputError, Problem
 from billing_assets.core.ids import canonical_json, sha256_of
+from billing_assets.reference.deals import Deal
 from billing_assets.reference.decks import sheet_path
 from billing_assets.reference.load import InForce, Reference, load_reference
 from billing_assets.reference.models import Account, Partner, TrunkRange
@@ -58,32 +59,74 @@ def standalone_reference(paths: Sequence[Path], calendars: Path | None = None) -
     """
     named = {_key(path): path for path in paths}
     problems: list[Problem] = []
-    groups: dict[str, dict[str, bytes]] = {}
-    values: dict[str, list[Mapping[str, object]]] = {}
-    for key, path in named.items():
+    groups: list[_Group] = []
+    for key, path in list(named.items()):
         content = _read(path, problems)
         if content is None:
             continue
         value = _value(key, content)
-        agreement = str(value.get("agreement", key))
-        files = groups.setdefault(agreement, {})
-        files[key] = content
-        files.update(_sheets(key, value))
-        values.setdefault(agreement, []).append(value)
+        names = {str(value.get("agreement", key))} | _named_in(value)
+        place = key
+        if "deal" in value:
+            place, names = f"deals/{key}", _named_in(value) or {key}
+            named[place] = path
+        _join(groups, names, {place: content, **_sheets(key, value)}, value)
     shared = _calendars(paths, calendars, problems)
     agreements: list[InForce] = []
+    deals: list[Deal] = []
     hashes: dict[str, str] = {}
-    for agreement, files in groups.items():
-        invented = _partner_files(values[agreement])
+    for group in groups:
+        files, invented = group.files, _partner_files(group.values)
         loaded = load_reference({**files, **shared, **invented})
         told = [p for p in loaded.problems if p.file not in invented]
         problems += [_as_named(p, named, calendars) for p in told or loaded.problems]
         agreements += loaded.reference.agreements
+        deals += loaded.reference.deals
         hashes |= loaded.reference.files
     if problems or not agreements:
         raise InputError("cannot use the agreements", problems)
     base = load_reference({**shared, **_partner_files([])}).reference
-    return _assembled(agreements, replace(base, version=sha256_of(canonical_json(hashes))))
+    version = sha256_of(canonical_json(hashes))
+    return _assembled(agreements, replace(base, version=version, deals=tuple(deals)))
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Files that are loaded together, because a term or a deal of one names another's agreement."""
+
+    names: frozenset[str]
+    files: Mapping[str, bytes]
+    values: tuple[Mapping[str, object], ...]
+
+
+def _join(
+    groups: list[_Group], names: set[str], files: dict[str, bytes], value: Mapping[str, object]
+) -> None:
+    """Put a file to the groups that share a name with it; they become one."""
+    met = [group for group in groups if group.names & names]
+    for group in met:
+        groups.remove(group)
+    groups.append(
+        _Group(
+            frozenset(names).union(*(group.names for group in met)),
+            {path: content for group in met for path, content in group.files.items()} | files,
+            (*(one for group in met for one in group.values), value),
+        )
+    )
+
+
+def _named_in(value: Mapping[str, object]) -> set[str]:
+    """The agreements that a file's terms, or a deal's directions, name."""
+    found: set[str] = set()
+    for direction in (value.get("received"), value.get("sent")):
+        if isinstance(direction, dict) and "agreement" in direction:
+            found.add(str(direction["agreement"]))
+    for field in ("volume", "commitments"):
+        terms = value.get(field)
+        for term in terms if isinstance(terms, list) else []:
+            listed = term.get("agreements") if isinstance(term, dict) else None
+            found |= {str(name) for name in listed} if isinstance(listed, list) else set()
+    return found
 
 
 def _key(path: Path) -> str:

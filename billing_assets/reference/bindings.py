@@ -1,0 +1,108 @@
+"""Terms that name agreements, bound to them: deals put into theirs, names and units checked."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from billing_assets.core.errors import Problem
+from billing_assets.reference.deals import Deal, Direction
+from billing_assets.reference.models import Agreement, Leg
+from billing_assets.reference.yamltext import Located
+
+
+def bind(
+    deals: Sequence[tuple[Deal, Located]], agreements: Mapping[str, tuple[Agreement, str]]
+) -> tuple[dict[str, Agreement], list[Problem]]:
+    """Agreements by key with the rules of their deals, and what does not fit.
+
+    `agreements` are terms and file by key. A swap's direction becomes a bundle and a commitment
+    of every version of its agreement, both named after the deal.
+    """
+    bound = {key: terms for key, (terms, _) in agreements.items()}
+    problems: list[Problem] = []
+    seen: dict[str, str] = {}
+    for deal, located in deals:
+        if deal.deal in seen:
+            problems.append(
+                Problem(
+                    f"is defined by {seen[deal.deal]} too", located.file, None, "deal", deal.deal
+                )
+            )
+            continue
+        seen[deal.deal] = located.file
+        wrong = list(_deal_problems(deal, located, bound))
+        problems += wrong
+        if wrong or deal.balance:
+            continue
+        for direction in deal.directions:
+            rule, commitment = deal.rules(direction)
+            for key, terms in bound.items():
+                if terms.agreement == direction.agreement:
+                    bound[key] = terms.model_copy(
+                        update={
+                            # the deal's price comes before the agreement's own rules
+                            "volume": (rule, *terms.volume),
+                            "commitments": (
+                                *terms.commitments,
+                                *((commitment,) if commitment else ()),
+                            ),
+                        }
+                    )
+    for key, (_, file) in agreements.items():
+        problems += _term_problems(bound[key], file, bound)
+    return bound, problems
+
+
+def _deal_problems(
+    deal: Deal, located: Located, agreements: Mapping[str, Agreement]
+) -> Iterator[Problem]:
+    sides: tuple[tuple[str, Direction | None, Leg], ...] = (
+        ("received", deal.received, Leg.CUSTOMER),
+        ("sent", deal.sent, Leg.SUPPLIER),
+    )
+    units: set[str] = set()
+    for word, direction, leg in sides:
+        if direction is None:
+            continue
+        named = [a for a in agreements.values() if a.agreement == direction.agreement]
+        place = (located.file, located.line((word, "agreement")), f"{word}.agreement")
+        if not named:
+            yield Problem("is no agreement", *place, direction.agreement)
+        elif {a.partner for a in named} != {deal.partner}:
+            yield Problem(f"is not an agreement of {deal.partner}", *place, direction.agreement)
+        elif {a.leg for a in named} != {leg}:
+            yield Problem(f"must be an agreement of the {leg} leg", *place, direction.agreement)
+        units |= {a.priced_unit for a in named}
+    if deal.balance and len(units) > 1:
+        said = f"balances {' against '.join(sorted(units))}s"
+        yield Problem(said, located.file, located.line(("balance",)), "balance")
+
+
+def _term_problems(
+    terms: Agreement, file: str, agreements: Mapping[str, Agreement]
+) -> Iterator[Problem]:
+    """Names used twice, and agreements that a term counts without being alike."""
+    names = [rule.rule for rule in terms.volume]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        yield Problem("is the name of two rules", file, None, "volume", twice[0])
+    names = [one.commitment for one in terms.commitments]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        yield Problem("is the name of two commitments", file, None, "commitments", twice[0])
+    for field, term in [
+        *(("volume", rule) for rule in terms.volume),
+        *(("commitments", one) for one in terms.commitments),
+    ]:
+        for name in term.agreements:
+            named = [a for a in agreements.values() if a.agreement == name]
+            alike = {(a.partner, a.leg, a.currency) for a in named}
+            place = (file, None, f"{field}.agreements")
+            if not named:
+                yield Problem("is no agreement", *place, name)
+            elif alike != {(terms.partner, terms.leg, terms.currency)}:
+                said = f"must be of the partner, leg and currency of {terms.agreement}"
+                yield Problem(said, *place, name)
+            elif _counts_units(term) and {a.priced_unit for a in named} != {terms.priced_unit}:
+                yield Problem(f"must be priced by {terms.priced_unit}", *place, name)
+
+
+def _counts_units(term: object) -> bool:
+    model = getattr(term, "model", None)
+    return model not in (None, "discount") or getattr(term, "quantity", None) is not None
