@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from billing_assets.reference.deals import Deal
 from billing_assets.reference.forms import Form
 from billing_assets.reference.layouts import Layout
 from billing_assets.reference.ledger import Ledger
@@ -37,6 +38,7 @@ FORMS: dict[str, tuple[str, Any]] = {
     "ledger": ("ledger.yaml", Ledger),
     "partner": ("partners/*.yaml", Partner),
     "agreement": ("agreements/*.yaml", Agreement),
+    "deal": ("deals/*.yaml", Deal),
     "sheet-row": ("sheets/*.csv, *.xlsx", RateRow),
     "fixing-row": ("fixings.csv", Fixing),
 }
