@@ -4,11 +4,16 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from billing_assets.cli.main import app
+from billing_assets.controls.balance import imbalances
+from billing_assets.controls.day import control_day
+from billing_assets.controls.sample import disagreements
 from billing_assets.core.errors import InputError
+from billing_assets.lake.tables import RATED_LEG
 from billing_assets.reference.load import load_reference
 from tests.support.controls_home import (
     FRANCE,
@@ -92,6 +97,33 @@ def test_a_named_person_waives_what_blocks_and_the_cycle_goes_on(home: SmallHome
         ("carla", "suspense", "billed in April"),
         ("carla", "vat_validity", "renewal seen"),
     ]
+
+
+def test_a_leg_that_is_priced_otherwise_fails_the_sample_and_a_lost_one_the_balance(
+    home: SmallHome,
+) -> None:
+    lake, reference = home.runs.installation.lake, home.runs.installation.reference
+    registry = home.runs.installation.registry
+    day = at(4).date()
+    assert disagreements(lake, reference, day, 200) == (60, [])
+    assert imbalances(lake, registry, [day]) == []
+    legs = lake.scan(RATED_LEG, part={"day": day}).collect()
+    wrong = legs["record_id"].min()
+    one = pl.col("record_id") == wrong
+    dearer = legs.with_columns(pl.col("amount_e10") + one.cast(pl.Int64))
+    lake.replace_slice(RATED_LEG, dearer, {"day": day})
+    _, found = disagreements(lake, reference, day, 200)
+    assert {(each.record_id, each.leg) for each in found} == {
+        (wrong, "customer"),
+        (wrong, "supplier"),
+    }
+    lake.replace_slice(RATED_LEG, legs.filter(~one), {"day": day})
+    control_day(lake, reference, day)
+    [lost] = imbalances(lake, registry, [day])
+    assert (lost.difference, lost.difference_ms) == (1, 60_000)
+    lake.replace_slice(RATED_LEG, legs, {"day": day})
+    control_day(lake, reference, day)
+    assert imbalances(lake, registry, [day]) == []
 
 
 def test_icb_controls_shows_the_balance_the_anomalies_and_the_exceptions(home: SmallHome) -> None:

@@ -11,7 +11,7 @@ OWNER = "revenue assurance"
 
 _SENTENCES = {
     "spike": "{value:,.0f} attempts in the hour, {usual:,.0f} are usual (score {score})",
-    "high_risk": "{value:,.1f} minutes to a high-risk range",
+    "high_risk": "{value:,.0f} calls to a high-risk range",
     "new_destination": "first traffic, worth {value:,.2f}",
     "calm_jump": "{value:,.1f} minutes at night or at the weekend, {usual:,.1f} are usual",
     "asr_shift": "ASR {value:.2%}, {usual:.2%} is usual",

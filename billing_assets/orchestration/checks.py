@@ -10,6 +10,7 @@ import dagster as dg
 import polars as pl
 
 from billing_assets.controls.balance import imbalances, judged_days
+from billing_assets.controls.sample import disagreements
 from billing_assets.lake.tables import RATED_LEG, USAGE_DAILY
 from billing_assets.orchestration.partitions import USAGE_DAYS
 from billing_assets.orchestration.resources import Home
@@ -83,6 +84,40 @@ def record_balance_is_zero(
     )
 
 
+@dg.asset_check(
+    asset="rated_leg",
+    blocking=True,
+    description="A sample of each day costs the same by the plain implementation, exactly.",
+)
+def sample_is_priced_alike(
+    context: dg.AssetCheckExecutionContext, installation: Home
+) -> dg.AssetCheckResult:
+    """Price a sample of the run's days again, independently of plan and kernel."""
+    reference = installation.reference
+    records, wrong = 0, []
+    for day in _days(context):
+        size, found = disagreements(
+            installation.lake, reference, day, reference.controls.thresholds.sample_records
+        )
+        records += size
+        wrong += found
+    rows = [(str(w.record_id), w.leg, str(w.rated), str(w.plain)) for w in wrong[:20]]
+    return dg.AssetCheckResult(
+        passed=not wrong,
+        metadata={
+            "records": records,
+            "legs that differ": len(wrong),
+            "worst": markdown(
+                pl.DataFrame(
+                    rows,
+                    schema=dict.fromkeys(("record", "leg", "rated", "plain"), pl.String),
+                    orient="row",
+                )
+            ),
+        },
+    )
+
+
 def _days(context: dg.AssetCheckExecutionContext) -> list[date]:
     """The UTC days of the run; every rated day when it has none."""
     keys: Iterable[str] = (
@@ -93,4 +128,4 @@ def _days(context: dg.AssetCheckExecutionContext) -> list[date]:
     return [date.fromisoformat(key) for key in keys]
 
 
-CHECKS = [usage_adds_up, record_balance_is_zero]
+CHECKS = [usage_adds_up, sample_is_priced_alike, record_balance_is_zero]

@@ -124,14 +124,16 @@ high_risk as (
         traffic.leg,
         traffic.partner,
         concat(traffic.destination, ' ', traffic.high_risk) as destination,
-        sum(traffic.duration_ms) / 60000 as value,
+        sum(traffic.attempts) as value,
         null as usual,
         null as score
     from traffic
     inner join thresholds on traffic.partner = thresholds.partner
     where traffic.high_risk <> ''
     group by all
-    having sum(traffic.duration_ms) / 60000 >= any_value(thresholds.high_risk_minutes)
+    having
+        sum(traffic.duration_ms) / 60000 >= any_value(thresholds.high_risk_minutes)
+        or sum(traffic.attempts) >= any_value(thresholds.spike_records)
 
 ),
 
@@ -201,6 +203,19 @@ calm_days as (
 
 ),
 
+usual_calm_days as (
+
+    select
+        leg,
+        partner,
+        isodow(day) > 5 as weekend,
+        median(minutes) as minutes,
+        count(*) as days
+    from calm_days
+    group by all
+
+),
+
 calm_jumps as (
 
     select
@@ -212,28 +227,19 @@ calm_jumps as (
         calm_days.partner,
         '' as destination,
         calm_days.minutes as value,
-        usual.minutes as usual,
-        calm_days.minutes / nullif(usual.minutes, 0) as score
+        usual_calm_days.minutes as usual,
+        calm_days.minutes / nullif(usual_calm_days.minutes, 0) as score
     from calm_days
-    inner join (
-        select
-            leg,
-            partner,
-            isodow(day) > 5 as weekend,
-            median(minutes) as minutes,
-            count(*) as days
-        from calm_days
-        group by all
-    ) as usual
+    inner join usual_calm_days
         on
-            calm_days.leg = usual.leg
-            and calm_days.partner = usual.partner
-            and (isodow(calm_days.day) > 5) = usual.weekend
+            calm_days.leg = usual_calm_days.leg
+            and calm_days.partner = usual_calm_days.partner
+            and (isodow(calm_days.day) > 5) = usual_calm_days.weekend
     inner join thresholds on calm_days.partner = thresholds.partner
     where
-        usual.days >= 3
+        usual_calm_days.days >= 3
         and calm_days.minutes >= thresholds.high_risk_minutes
-        and calm_days.minutes > thresholds.calm_jump * usual.minutes
+        and calm_days.minutes > thresholds.calm_jump * usual_calm_days.minutes
 
 ),
 
@@ -242,44 +248,77 @@ shifts as (
     select
         quality.day,
         null as hour,
-        shift.kind,
+        'asr_shift' as kind,
         'warning' as severity,
         quality.leg,
         quality.partner,
         '' as destination,
-        shift.value,
-        shift.usual,
+        quality.asr as value,
+        quality.usual_asr as usual,
         null as score
     from quality
     inner join thresholds on quality.partner = thresholds.partner
-    cross join lateral (
-        values
-        (
-            'asr_shift',
-            quality.asr,
-            quality.usual_asr,
-            abs(quality.asr - quality.usual_asr) > thresholds.asr_shift
-        ),
-        (
-            'ner_shift',
-            quality.ner,
-            quality.usual_ner,
-            abs(quality.ner - quality.usual_ner) > thresholds.ner_shift
-        ),
-        (
-            'acd_shift',
-            quality.acd_s,
-            quality.usual_acd_s,
-            abs(quality.acd_s - quality.usual_acd_s) > thresholds.acd_shift * quality.usual_acd_s
-        ),
-        (
-            'short_calls',
-            quality.short_share,
-            null,
-            quality.short_share > thresholds.short_share
-        )
-    ) as shift (kind, value, usual, is_off)
-    where shift.is_off and quality.attempts >= thresholds.quality_attempts
+    where
+        quality.attempts >= thresholds.quality_attempts
+        and abs(quality.asr - quality.usual_asr) > thresholds.asr_shift
+
+    union all
+
+    select
+        quality.day,
+        null as hour,
+        'ner_shift' as kind,
+        'warning' as severity,
+        quality.leg,
+        quality.partner,
+        '' as destination,
+        quality.ner as value,
+        quality.usual_ner as usual,
+        null as score
+    from quality
+    inner join thresholds on quality.partner = thresholds.partner
+    where
+        quality.attempts >= thresholds.quality_attempts
+        and abs(quality.ner - quality.usual_ner) > thresholds.ner_shift
+
+    union all
+
+    select
+        quality.day,
+        null as hour,
+        'acd_shift' as kind,
+        'warning' as severity,
+        quality.leg,
+        quality.partner,
+        '' as destination,
+        quality.acd_s as value,
+        quality.usual_acd_s as usual,
+        null as score
+    from quality
+    inner join thresholds on quality.partner = thresholds.partner
+    where
+        quality.attempts >= thresholds.quality_attempts
+        and abs(quality.acd_s - quality.usual_acd_s)
+        > thresholds.acd_shift * quality.usual_acd_s
+
+    union all
+
+    select
+        quality.day,
+        null as hour,
+        'short_calls' as kind,
+        'warning' as severity,
+        quality.leg,
+        quality.partner,
+        '' as destination,
+        quality.short_share as value,
+        null as usual,
+        null as score
+    from quality
+    inner join thresholds on quality.partner = thresholds.partner
+    where
+        quality.attempts >= thresholds.quality_attempts
+        and quality.short_share > thresholds.short_share
 
 ),
 
