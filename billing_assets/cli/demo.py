@@ -41,6 +41,8 @@ MONTH = "2026-03"
 ISSUE_DATE = date(2026, 4, 5)
 AD_HOC, AD_HOC_DAYS = "P14", (date(2026, 3, 1), date(2026, 3, 31))
 RUNS_IT, APPROVES_IT = "demo.analyst", "demo.manager"
+NEW_TRUNK = "P03", "OPO2/voxhansa", "OPO2/sbc-new-7"
+"""Whose the unmapped trunk is, and beside which trunk it is mapped."""
 WAIVED = "P15", "suspense", "satellite calls are billed when their rate is agreed"
 """What the manager lets pass, so that the rest of P15's month is billed."""
 
@@ -80,6 +82,10 @@ def demo(
     documents alone, and shows the same figures. Exit 1 when a figure differs.
     """
     from billing_assets.orchestration.runs import Runs  # noqa: PLC0415 - seconds to import
+    from billing_assets.orchestration.suspense import (  # noqa: PLC0415 - seconds to import
+        Waiting,
+        retry_suspense,
+    )
 
     settings = Settings(user=RUNS_IT)
     started = time.monotonic()
@@ -117,6 +123,10 @@ def demo(
             for first in range(0, len(days), 8):
                 runs.rate(days[first : first + 8])
                 progress.update(task, completed=min(first + 8, len(days)), total=len(days))
+        if defects and _map_new_trunk(settings):
+            with _step(progress, "map the new trunk, retry suspense"):
+                runs.take_in()
+                retry_suspense(settings, Waiting(reason="UNKNOWN_TRUNK"))
         partners = sorted(home.reference.partners)
         open_cycle(
             home,
@@ -159,6 +169,17 @@ def _reference(home: Installation) -> None:
     taken = load_folder(home, who=RUNS_IT)
     if home.registry.versions.reference_loads()[-1].approved_by is None:
         approve_version(home, taken.number, who=APPROVES_IT)
+
+
+def _map_new_trunk(settings: Settings) -> bool:
+    """Map the trunk that carried calls before anybody knew it: what a person does in its file."""
+    file = settings.reference / "partners" / f"{NEW_TRUNK[0]}.yaml"
+    text = file.read_text()
+    known, new = (f"{{trunk: {trunk}, direction: in}}" for trunk in NEW_TRUNK[1:])
+    if new in text:
+        return False
+    file.write_text(text.replace(known, f"{known}, {new}"))
+    return True
 
 
 def _waive(home: Installation) -> list[str]:

@@ -79,12 +79,20 @@ class Runs:
                 tags={START_TAG: first.isoformat(), END_TAG: last.isoformat()},
             )
 
+    def control(self, days: Sequence[date]) -> None:
+        """Add up the records of UTC days for the controls anew, after a leg of theirs changed."""
+        for first, last in _stretches(days):
+            self._run(
+                list(CONTROL_DAYS),
+                tags={START_TAG: first.isoformat(), END_TAG: last.isoformat()},
+            )
+
     def rerate(self, request: int, days: Sequence[date]) -> None:
         """Carry out a re-rate request on some UTC days, in the asset that rates them."""
         reason = self.installation.registry.rerates.get(request).reason
         for first, last in _stretches(days):
             self._run(
-                ["rated_leg", "suspense", "usage_daily"],
+                ["rated_leg", "suspense", "usage_daily", *CONTROL_DAYS],
                 tags={
                     START_TAG: first.isoformat(),
                     END_TAG: last.isoformat(),

@@ -53,6 +53,7 @@ def retry_suspense(settings: Settings, waiting: Waiting) -> list[Retried]:
         done = [_retry(runs, home, day, waiting) for day in waiting.days(home)]
         changed = [one for one in done if one.rated or one.settled]
         _report([one.day for one in changed])
+        runs.control([one.day for one in changed])
         runs.marts(sorted({one.day.isoformat()[:7] for one in changed}))
         return done
 
