@@ -125,6 +125,30 @@ _BYTES_A_FILED_RECORD = 700
 """The same for intake: the file, its copy in the archive, and its rows in the lake."""
 
 
+@bench.command()
+def rerating(
+    records: Annotated[int, typer.Option(min=1000, help="records a day")] = 2_000_000,
+    days: Annotated[int, typer.Option(min=1, max=31, help="days of the scope")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+) -> None:
+    """Re-rate one destination of one partner over some days, beside rating all of them again."""
+    from billing_assets.demo.bench_rerating import bench_rerating  # noqa: PLC0415 - only here
+
+    with tempfile.TemporaryDirectory(prefix="icb-bench-") as scratch:
+        _require_disk(Path(scratch), days * records * _BYTES_A_RECORD)
+        with console.status("generating") as status:
+            found = bench_rerating(Path(scratch), records, days, status.update)
+    rows = [
+        {"figure": "seconds to rate all days again", "value": f"{found.all_seconds:.1f}"},
+        {"figure": "seconds to re-rate the scope", "value": f"{found.seconds:.2f}"},
+        {"figure": "of the time", "value": f"{found.seconds / found.all_seconds:.1%}"},
+        {"figure": "of the bytes written", "value": f"{found.bytes / found.all_bytes:.1%}"},
+        {"figure": "slices replaced", "value": f"{found.slices} of {found.all_slices}"},
+        {"figure": "legs with another price", "value": f"{found.legs:,}"},
+    ]
+    show(rows, f"Re-rating bench: {days} days of {records:,} records", as_json=as_json)
+
+
 def _require_disk(folder: Path, wanted: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < wanted:

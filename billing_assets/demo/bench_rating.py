@@ -230,7 +230,9 @@ def hash_of(text: str) -> int:
     return int.from_bytes(text.encode()[-8:].ljust(8, b"\0"), "big")
 
 
-def write_usage(lake: Lake, reference: Reference, records: int, seed: int = 11) -> None:
+def write_usage(
+    lake: Lake, reference: Reference, records: int, day: date = DAY, seed: int = 11
+) -> None:
     """A day's records into `xdr`, by chunks: partners and codes by a power law, four in ten in
     transit."""
     rng = np.random.default_rng(seed)
@@ -243,7 +245,7 @@ def write_usage(lake: Lake, reference: Reference, records: int, seed: int = 11) 
     customers, suppliers = _power_law(len(sells)), _power_law(len(buys))
     folder = Path(lake.uri) / "chunks"
     folder.mkdir(parents=True, exist_ok=True)
-    begin = int(datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC).timestamp() * 1_000_000)
+    begin = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1_000_000)
     for first in range(0, records, CHUNK):
         count = min(CHUNK, records - first)
         heads = rng.choice(pool, count, p=popular)
@@ -270,7 +272,7 @@ def write_usage(lake: Lake, reference: Reference, records: int, seed: int = 11) 
                 "a_number": a_country * 10**6 + rng.integers(0, 10**6, count),
             }
         ).select(
-            pl.lit(DAY).alias("day"),
+            pl.lit(day).alias("day"),
             "record_id",
             pl.lit("voice").alias("service"),
             pl.lit("sw").alias("switch"),
@@ -298,7 +300,7 @@ def write_usage(lake: Lake, reference: Reference, records: int, seed: int = 11) 
             pl.lit(1, pl.Int16).alias("parts"),
         )
         frame.write_parquet(folder / f"{first:012d}.parquet")
-    lake.replace_slice(XDR, pl.scan_parquet(folder / "*.parquet"), {"day": DAY})
+    lake.replace_slice(XDR, pl.scan_parquet(folder / "*.parquet"), {"day": day})
     for path in folder.glob("*.parquet"):
         path.unlink()
 

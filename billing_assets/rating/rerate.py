@@ -185,8 +185,9 @@ class _Change:
         waiting_old = waiting.filter(_waiting_in(scope)).select(_KEY)
         old_keys = pl.concat([matching_old, waiting_old]).collect(engine="streaming")
         trunks = self._trunks(reference, old_keys)
-        if trunks is None or trunks:
-            self.plan = compile_plan(_owners(reference, trunks), day, buckets=buckets)
+        if trunks is None or any(trunks.values()):
+            used = None if trunks is None else set().union(*trunks.values())
+            self.plan = compile_plan(_owners(reference, used), day, buckets=buckets)
             kernels = [Kernel(self.plan, leg, request) for leg in scope.legs or Leg]
             new = self._new(kernels, trunks, old_keys)
         else:
@@ -198,8 +199,8 @@ class _Change:
         self.candidates = keys.height
         self.changed = self._changed()
 
-    def _trunks(self, reference: Reference, old_keys: pl.DataFrame) -> list[str] | None:
-        """Trunks whose legs may lie in the scope now or lay in it before; None for all."""
+    def _trunks(self, reference: Reference, old_keys: pl.DataFrame) -> dict[Leg, list[str]] | None:
+        """Trunks by leg that may lie in the scope now or lay in it before; None for all."""
         partners = set(self.scope.partners)
         if self.scope.agreements:
             of_agreements = {
@@ -216,25 +217,23 @@ class _Change:
             for account in reference.partners[name].accounts
             for trunk in account.trunks
         }
-        before = (
-            _with_ids(self.records, old_keys)
-            .select(pl.concat_list("in_trunk", "out_trunk").explode().unique())
-            .collect(engine="streaming")
-            .to_series()
-            .drop_nulls()
-        )
-        return sorted(mapped | set(before))
+        found = {}
+        for leg in self.scope.legs or Leg:
+            held = old_keys.filter(pl.col("leg") == leg.value)["record_id"]
+            rows = self.records.filter(pl.col("record_id").is_in(held.implode()))
+            before = rows.select(pl.col(_SIDES[leg]).unique()).collect(engine="streaming")
+            found[leg] = sorted(mapped | set(before.to_series().drop_nulls()))
+        return found
 
     def _new(
-        self, kernels: Iterable[Kernel], trunks: list[str] | None, old_keys: pl.DataFrame
+        self, kernels: Iterable[Kernel], trunks: dict[Leg, list[str]] | None, old_keys: pl.DataFrame
     ) -> pl.DataFrame:
         """New legs of the scope, and of all legs that were in it."""
         found = []
         for kernel in kernels:
-            side = "in_trunk" if kernel.leg is Leg.CUSTOMER else "out_trunk"
             records = self.records
             if trunks is not None:
-                records = records.filter(pl.col(side).is_in(trunks))
+                records = records.filter(pl.col(_SIDES[kernel.leg]).is_in(trunks[kernel.leg]))
             held = old_keys.filter(pl.col("leg") == kernel.leg.value)["record_id"]
             wanted = self.scope.matches() | pl.col("record_id").is_in(held.implode())
             found.append(
@@ -452,11 +451,10 @@ def _joined(rows: pl.LazyFrame, keys: pl.DataFrame) -> pl.DataFrame:
     return rows.join(keys.lazy(), on=_KEY, how="semi").collect(engine="streaming")
 
 
-def _with_ids(records: pl.LazyFrame, keys: pl.DataFrame) -> pl.LazyFrame:
-    return records.filter(pl.col("record_id").is_in(keys["record_id"].unique().implode()))
+_SIDES = {Leg.CUSTOMER: "in_trunk", Leg.SUPPLIER: "out_trunk"}
 
 
-def _owners(reference: Reference, trunks: list[str] | None) -> Reference:
+def _owners(reference: Reference, trunks: set[str] | None) -> Reference:
     """The reference with the agreements of the partners that some trunks belong to."""
     if trunks is None:
         return reference
