@@ -13,6 +13,7 @@ from billing_assets.cli.main import app
 from billing_assets.core.errors import BillingError, StateError
 from billing_assets.installation import Installation
 from billing_assets.invoicing.corrections import draft_credit_note
+from billing_assets.invoicing.prove import prove, prove_registry
 from billing_assets.invoicing.run import approve_and_issue
 from billing_assets.invoicing.ubl_rules import validate_ubl
 from billing_assets.invoicing.verify import verify
@@ -90,6 +91,8 @@ def test_a_whole_document_is_credited_by_two_people(home: Installation) -> None:
     path = "cac:BillingReference/cac:InvoiceDocumentReference/cbc:ID"
     assert tree.findtext(path, namespaces=SPACES) == original.number_text
     assert failures(home, note) == [] and failures(home, original) == []
+    proved = [*prove(home, note.id), *prove(home, original.id), *prove_registry(home)]
+    assert [f"{check.name}: {check.detail}" for check in proved if not check.ok] == []
     with pytest.raises(StateError, match="every line"):
         icb("document", "credit", original.number_text, "--reason", "again")
 

@@ -72,7 +72,7 @@ def carried_forward(
     owed = charges.filter(
         pl.col("leg") == Leg.CUSTOMER.value, pl.col("currency") == partner.currency
     )
-    total: Decimal = owed["amount"].sum() or Decimal(0)
+    total = sum(owed["amount"], Decimal(0))
     if not 0 < total < partner.minimum_invoice:
         return pl.DataFrame(schema=CHARGE.schema)
     first = owed.sort("charge_id").row(0, named=True)

@@ -1,7 +1,7 @@
 """Charging a cycle in the lake: its usage is gathered, charged, and its slice replaced."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 import polars as pl
@@ -33,7 +33,7 @@ from billing_assets.registry.registry import Registry
 class Charged:
     """A charged cycle: its rows of `charge`, the usage they bill, and that table's version.
 
-    `claimed` says which days it bills, and since when.
+    `claimed` says which days it bills, and since when; `figures` are what its run keeps of that.
     """
 
     cycle: Cycle
@@ -41,7 +41,7 @@ class Charged:
     usage: pl.DataFrame
     usage_version: int
     claimed: Claim
-    figures: Mapping[str, str | int]
+    figures: Mapping[str, str | int] = field(default_factory=dict)
 
 
 def cycle_usage(claimed: Claim, lake: Lake, version: int) -> pl.DataFrame:
