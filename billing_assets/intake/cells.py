@@ -5,6 +5,7 @@ not the preset's are refused. What a cell means is read in `parse`.
 """
 
 import io
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -25,6 +26,9 @@ from billing_assets.intake.reading import (
     trimmed,
 )
 from billing_assets.reference.sources import FrameLine, Source
+
+MAX_LINE = 100_000
+"""Bytes of an average line beyond which a text is none of records."""
 
 _KNOWN = (*CANONICAL, "switch")
 
@@ -62,6 +66,10 @@ def read_cells(text: bytes, name: str, source: Source, preset: Preset) -> Cells:
     """
     if len(text) >= MAX_ROW and text.count(b"\n") >= MAX_ROW:
         raise InputError(f"{name} is refused", [Problem(f"has more than {MAX_ROW:,} lines", name)])
+    if len(text) > MAX_LINE and (text.count(b"\n") + 1) * MAX_LINE < len(text):
+        message = f"has lines of more than {MAX_LINE:,} bytes: it holds no records"
+        shown = text[:100].decode(errors="replace")
+        raise InputError(f"{name} is refused", [Problem(message, name, 1, "line", shown)])
     first_row, declared = 1, {}
     if source.header is not None:
         first_row, cells = _header(text, name, source.header, preset.separator)
@@ -187,7 +195,7 @@ def _check_header(header: list[str], name: str, row: int, source: Source, preset
     known = _KNOWN if preset.named is None else header
     wrong = [cell for cell in header if cell not in known]
     missing = [cell for cell in preset.named or () if cell not in header]
-    twice = sorted({cell for cell in header if header.count(cell) > 1})
+    twice = sorted(cell for cell, times in Counter(header).items() if times > 1)
     message = ""
     if wrong:
         shown = ", ".join(repr(cell[:40]) for cell in wrong[:5])
@@ -196,7 +204,7 @@ def _check_header(header: list[str], name: str, row: int, source: Source, preset
             f"columns are {', '.join(known)}"
         )
     elif twice:
-        message = f"names the column {', '.join(twice)} twice"
+        message = f"names the column {', '.join(twice)[:200]} twice"
     elif missing:
         message = f"has not the columns {', '.join(missing)}"
     elif preset.named is None and (
