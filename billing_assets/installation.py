@@ -10,7 +10,7 @@ from typing import Self
 from billing_assets.core.settings import Settings
 from billing_assets.lake.store import Lake
 from billing_assets.reference.load import Reference
-from billing_assets.reference.versions import current_reference
+from billing_assets.reference.versions import current_reference, named_version, reference_of
 from billing_assets.registry.blobs import BlobStore
 from billing_assets.registry.registry import Registry
 
@@ -46,3 +46,8 @@ class Installation:
     def reference(self) -> Reference:
         """The reference data in force; raises `NotFound` when none was loaded yet."""
         return current_reference(self.registry, self.blobs)
+
+    def reference_as(self, version: str) -> Reference:
+        """A version by its name: current, pending, a number, or a moment (what was known then)."""
+        named = named_version(version, self.registry)
+        return reference_of(named.hash, self.registry, self.blobs)

@@ -171,6 +171,8 @@ def test_a_past_day_is_priced_as_known_then_and_as_known_now(home: Home) -> None
     assert Decimal(now["difference"]["EUR"]) == Decimal("20.3335")
     back = home.json("impact", "--from", "2", "--to", "1", "--first", "2026-03-18")
     assert Decimal(back["difference"]["EUR"]) == Decimal("-16.2668")
+    plans = [home.json("plan", "2026-03-18", "--version", v)["plan"] for v in (then, "1", "2")]
+    assert plans[0] == plans[1] != plans[2]
     assert "in force at" in str(home.run("impact", "--from", "2020-01-01").exception)
     assert "names no reference" in str(home.run("impact", "--from", "soon").exception)
     assert "no reference version 9" in str(home.run("diff", "--to", "9").exception)

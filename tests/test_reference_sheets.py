@@ -329,6 +329,8 @@ def test_prices_that_all_change_by_one_factor_may_be_in_another_currency() -> No
             (336, "France Mobile", "0.03255"), (49, "Germany", "0.01085"),
         ]
     )  # fmt: skip
+    one_destination = dollars.replace("UK Mobile", "UK").replace("France Mobile", "France")
+    assert found(good([({}, FIRST), ({}, one_destination)]), Kind.OTHER_CURRENCY) == []
     ((_, message),) = found(good([({}, FIRST), ({}, dollars)]), Kind.OTHER_CURRENCY)
     assert "5 of 5 prices change by one factor, about 1.085" in message
 

@@ -145,13 +145,16 @@ def approve_version(home: Installation, version: int, *, who: str) -> ReferenceL
 @app.command("plan")
 def plan(
     day: Annotated[str, typer.Argument(help="UTC day, YYYY-MM-DD")],
+    version: Annotated[
+        str, typer.Option(help="current, pending, a number, or a moment: as known then")
+    ] = "current",
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     """The rating plan of a day: what it holds, what each agreement prices by, who rated by it."""
     home = Installation.open()
     try:
         compiled = compile_plan(
-            home.reference, date.fromisoformat(day), buckets=home.settings.buckets
+            home.reference_as(version), date.fromisoformat(day), buckets=home.settings.buckets
         )
     except ValueError as error:
         raise BillingError(f"{day!r} is not a day such as 2026-03-10") from error

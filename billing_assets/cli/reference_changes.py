@@ -19,7 +19,7 @@ from billing_assets.rating.staleness import stale_days
 from billing_assets.reference.differences import differences
 from billing_assets.reference.load import Reference
 from billing_assets.reference.schemas import FORMS, json_schema
-from billing_assets.reference.versions import as_claimed, named_version, reference_of
+from billing_assets.reference.versions import as_claimed
 
 FROM = typer.Option("--from", help="current, pending, a number, or a moment: what was known then")
 TO = typer.Option("--to", help="the same; by default the version that waits, else the current one")
@@ -77,9 +77,7 @@ def impact(
     """
     home = Installation.open()
     if claimed:
-        after = reference_of(
-            named_version(to_version or "current", home.registry).hash, home.registry, home.blobs
-        )
+        after = home.reference_as(to_version or "current")
         before, after = after, as_claimed(after, home.blobs)
     else:
         before, after = compared(home, from_version, to_version)
@@ -145,9 +143,7 @@ def compared(home: Installation, before: str, after: str) -> tuple[Reference, Re
             if len(held) < 2:
                 raise NotFound("there is one reference version alone", hint="icb reference history")
             before = str(held[-2].version)
-    found = [named_version(name, home.registry).hash for name in (before, after)]
-    old, new = (reference_of(one, home.registry, home.blobs) for one in found)
-    return old, new
+    return home.reference_as(before), home.reference_as(after)
 
 
 def _day(text: str, otherwise: date) -> date:

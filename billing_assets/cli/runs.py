@@ -19,6 +19,12 @@ def run() -> None:
         before = landed_days(runs.installation)
         with console.status("taking in files"):
             runs.take_in()
+        pending = runs.installation.registry.versions.pending_reference()
+        if pending:
+            console.print(
+                f"reference version {pending.version} waits for approval: `icb reference impact`, "
+                f"then another person `icb reference approve {pending.version}`"
+            )
         after = landed_days(runs.installation)
         changed = {day for day, count in after.items() if before.get(day) != count}
         days = sorted(changed.union(runs.unrated(after)))

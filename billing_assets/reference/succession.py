@@ -233,12 +233,14 @@ class Succession:
         self._tell_other_currency(rows)
 
     def _tell_other_currency(self, rows: pl.DataFrame) -> None:
-        """Most prices changed by one factor: perhaps they are in another currency."""
-        compared = rows.filter(pl.col("_old_price_e10") > 0, pl.col("price_e10") > 0)
+        """Most destinations changed by one factor: perhaps they are in another currency."""
+        compared = rows.filter(pl.col("_old_price_e10") > 0, pl.col("price_e10") > 0).unique(
+            ["destination", "price_e10", "_old_price_e10"]
+        )
         factors = compared.filter(pl.col("price_e10") != pl.col("_old_price_e10")).select(
             (pl.col("price_e10") * 1000 // pl.col("_old_price_e10")).alias("thousandths")
         )["thousandths"]
-        if compared.height < 5 or factors.is_empty():
+        if compared["destination"].n_unique() < 5 or factors.is_empty():
             return
         middle = int(factors.sort()[len(factors) // 2])
         alike = int(factors.is_between(middle - 5, middle + 5).sum())
