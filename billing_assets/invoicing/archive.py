@@ -158,7 +158,11 @@ def _tables(home: Installation, cycle: Cycle, documents: Iterable[Stored], folde
     charges.sink_parquet(folder / "charge.parquet")
     of_cycle = pl.col("local_day").is_between(cycle.period.start, cycle.period.last_day)
     for table in (USAGE_DAILY, RATED_LEG):
-        rows = home.lake.scan(table, pins.get(table.name), {"day": cycle.period.utc_days()})
+        expired = home.registry.audit.expired_days(table.name)
+        days = [day for day in cycle.period.utc_days() if day not in expired]
+        if not days:  # retention has deleted them all
+            continue
+        rows = home.lake.scan(table, pins.get(table.name), {"day": days})
         rows.filter(pl.col("partner") == cycle.partner, of_cycle).sink_parquet(
             folder / f"{table.name}.parquet"
         )

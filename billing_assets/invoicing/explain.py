@@ -242,6 +242,11 @@ def _legs(home: Installation, stored: Draft, content: Document, line: Line) -> p
     if days:
         first, last = (date.fromisoformat(day) for day in days)
         part = {"day": pl.date_range(first, last, eager=True).to_list()}
+    expired = home.registry.audit.expired_days(RATED_LEG.name)
+    if part and expired:
+        part = {"day": [day for day in part["day"] if day not in expired]}
+        if not part["day"]:
+            return pl.LazyFrame(schema=RATED_LEG.schema)
     legs = home.lake.scan(RATED_LEG, stored.pins.get(RATED_LEG.name), part)
     price = None if line.price is None else int(line.price.scaleb(10))
     return legs.filter(

@@ -88,6 +88,7 @@ def _remade(home: Installation, stored: Stored, issued: Document) -> Document | 
         usage=cycle_usage(claimed, home.lake, version),
         usage_version=version,
         claimed=claimed,
+        figures=known.totals,
     )
     for document in documents_of(home, reference, charged, stored.issue_date):
         if document_id(document) == stored.id:

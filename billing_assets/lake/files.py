@@ -116,6 +116,13 @@ def remove_files(root: str, paths: Iterable[str], options: dict[str, str] | None
             files.delete_file(path)
 
 
+def files_below(root: str, folder: str, options: dict[str, str] | None) -> list[str]:
+    """The data files below a folder of a table, relative to the table; none when it is missing."""
+    selector = pa_fs.FileSelector(folder, allow_not_found=True, recursive=True)
+    found = _file_system(root, options).get_file_info(selector)
+    return [one.path for one in found if one.type is pa_fs.FileType.File]
+
+
 def _file_system(root: str, options: dict[str, str] | None) -> pa_fs.FileSystem:
     return pa_fs.PyFileSystem(DeltaStorageHandler(root, options))
 

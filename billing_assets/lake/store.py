@@ -23,7 +23,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 
 from billing_assets.core.errors import BillingError, NotFound, SliceConflict
-from billing_assets.lake.files import remove_files, write_files
+from billing_assets.lake.files import files_below, remove_files, write_files
 from billing_assets.lake.schemas import conform
 from billing_assets.lake.slices import Slice, partition_filters, slice_text
 from billing_assets.lake.tables import Table
@@ -180,6 +180,22 @@ class Lake:
             full=True,
             keep_versions=sorted(keep),
         )
+
+    def erase_history(self, table: Table, part: Slice) -> int:
+        """Delete the files that only earlier versions of a slice have; returns how many.
+
+        Those versions can no longer be read there. For what must not be kept any longer.
+        """
+        delta = self._open(table)
+        if delta is None:
+            return 0
+        filters = partition_filters(table, part)
+        name, _, value = filters[0]
+        current = _files(delta, table, part)
+        found = files_below(self._location(table), f"{name}={value}", self._options)
+        gone = [path for path in found if path not in current]
+        remove_files(self._location(table), gone, self._options)
+        return len(gone)
 
     @property
     def _options(self) -> dict[str, str] | None:

@@ -32,6 +32,7 @@ from billing_assets.reference.findings import Breach, Finding
 from billing_assets.reference.layouts import Layout
 from billing_assets.reference.ledger import Ledger
 from billing_assets.reference.models import Agreement, Calendar, Carrier, Partner, TrunkRange
+from billing_assets.reference.retention import Retention
 from billing_assets.reference.sources import Source
 from billing_assets.reference.yamltext import Located
 
@@ -70,6 +71,7 @@ class Reference:
     breaches: tuple[Breach, ...] = ()
     findings: tuple[Finding, ...] = ()
     ledger: Ledger | None = None
+    retention: Retention = field(default_factory=Retention)
     controls: Controls = field(default_factory=Controls)
     deals: tuple[Deal, ...] = ()
 
@@ -190,6 +192,7 @@ class _Reader:
         agreements = self._bound(agreements, deals)
         fixings = self._fixings()
         ledger = self._form("ledger.yaml", Ledger) if "ledger.yaml" in self.files else None
+        retention = self._form("retention.yaml", Retention, Retention()) or Retention()
         controls = self._controls(partners)
         if carrier is None or self.problems:
             return None
@@ -206,6 +209,7 @@ class _Reader:
             breaches=tuple(b for a in agreements for b in a.deck.breaches),
             findings=tuple(f for a in agreements for f in a.deck.findings),
             ledger=ledger,
+            retention=retention,
             controls=controls,
             deals=tuple(deal for deal, _ in deals),
         )

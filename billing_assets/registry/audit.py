@@ -5,8 +5,9 @@ changed, removed or put in shows; triggers refuse UPDATE and DELETE to anyone wh
 determined. Rows cut off at the end show against a head that was noted elsewhere.
 """
 
+import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection, RowMapping, insert, select
 
@@ -108,6 +109,14 @@ class AuditLog:
         """Log something that was done and changes no other table. Raises as `append` does."""
         with self._database.writing() as connection:
             append(connection, action, subject, now=now, who=who, after=after)
+
+    def expired_days(self, table: str) -> set[date]:
+        """Return the days of a table that retention has deleted."""
+        return {
+            date.fromisoformat(json.loads(entry.after or "{}")["day"])
+            for entry in self.entries(f"table:{table}")
+            if entry.action == "retention.delete"
+        }
 
     def head(self) -> AuditEntry | None:
         """Return the newest entry, whose hash vouches for all before it."""
