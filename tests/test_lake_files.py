@@ -125,7 +125,7 @@ def test_a_long_text_is_within_its_bounds(lake: Lake, rows: pl.DataFrame):
 
 
 def test_bounds_are_over_all_row_groups(lake: Lake):
-    frame = legs(MARCH[0], count=400_000)
+    frame = legs(MARCH[0], count=400_000).lazy()
     lake.replace_slice(LEG, frame, FIRST)
     [file] = Path(lake.uri).rglob("*.parquet")
     assert pl.scan_parquet(file).select(pl.len()).collect().item() == 400_000

@@ -40,14 +40,12 @@ def write_files(
     *,
     aside: str | None = None,
     results: Sequence[pl.LazyFrame] = (),
-    statistics: bool = True,
 ) -> Written:
     """Sink a frame of the table's columns into new files under `root`, one for each partition.
 
     The files are invisible until a commit adds them. Rows with a value in the further column
     `aside` are no rows of the table: they are given back, which costs nothing where a second
-    query for them would compute the frame again. `results` are computed in the same pass. Bounds of
-    columns (`statistics`) cost a sixth of the writing, and help readers of sorted rows alone.
+    query for them would compute the frame again. `results` are computed in the same pass.
 
     Raises `BillingError` at the first row outside the slice; a write that fails takes back the
     files that it has closed. Memory is flat in rows; it grows with the partitions written at
@@ -82,7 +80,6 @@ def write_files(
         compression_level=1,
         mkdir=True,
         maintain_order=True,
-        statistics=statistics,
         storage_options=options,
         lazy=True,
     )

@@ -309,18 +309,10 @@ class NewSlice:
         which share the pass.
         """
         rows = conform(self.table, frame.lazy(), keep=[aside] if aside else [])
-        ordered = isinstance(frame, pl.DataFrame)
-        if ordered:
+        if isinstance(frame, pl.DataFrame):
             rows = rows.sort(self.table.order or self.table.partition_by, nulls_last=True)
         written = write_files(
-            self.root,
-            self.table,
-            rows,
-            self.part,
-            self.options,
-            aside=aside,
-            results=results,
-            statistics=ordered,
+            self.root, self.table, rows, self.part, self.options, aside=aside, results=results
         )
         self.added += written.added
         return written.aside, written.results
