@@ -274,14 +274,14 @@ def daily_margin(lake: Lake, reference: Reference, day: date) -> pl.DataFrame:
     margins, currencies = [], []
     for row in routes.iter_rows(named=True):
         earned, paid = row["revenue_currency"], row["cost_currency"]
-        rates = [_per_home(reference, currency, day) for currency in (earned, paid)]
+        sold_at, bought_at = (_per_home(reference, one, day) for one in (earned, paid))
         currencies.append(earned if earned == paid else home)
         if earned == paid:
             margins.append(row["revenue"] - row["cost"])
-        elif None in rates:
+        elif sold_at is None or bought_at is None:
             margins.append(None)
         else:
-            exact = Fraction(row["revenue"]) / rates[0] - Fraction(row["cost"]) / rates[1]
+            exact = Fraction(row["revenue"]) / sold_at - Fraction(row["cost"]) / bought_at
             margins.append(round_amount(exact, 10, Rounding.HALF_UP))
     return routes.with_columns(
         pl.Series("home_currency", currencies, pl.String),

@@ -6,6 +6,7 @@ Every seed of `data/demo/defects.yaml` has one function here that looks where it
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 
 import polars as pl
 
@@ -134,7 +135,8 @@ def _late(seen: Seen) -> str:
         .filter(pl.col("section") == "prior_period", pl.col("partner") == "P15")
         .collect()
     )
-    return f"prior-period line of {rows['amount'].sum().normalize():f} USD" if rows.height else ""
+    total = sum(rows["amount"], Decimal(0))
+    return f"prior-period line of {total.normalize():f} USD" if rows.height else ""
 
 
 def _notice(seen: Seen) -> str:
