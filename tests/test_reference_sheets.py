@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from datetime import date
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,7 @@ import pytest
 
 from billing_assets.reference.findings import Kind
 from billing_assets.reference.load import Loaded, load_reference
+from billing_assets.reference.standalone import standalone_reference
 from tests.support.references import CARRIER, agreement, partner
 
 
@@ -411,3 +413,13 @@ def test_a_past_date_is_kept_and_told_as_retroactive() -> None:
     ((value, message),) = found(result, Kind.RETROACTIVE)
     assert value == "2026-02-01"
     assert message.startswith("increase of UK is before the sheet came: kept")
+
+
+def test_an_agreement_alone_is_priced_with_the_layouts_beside_it(tmp_path: Path) -> None:
+    layout = {"own": {"columns": {"code": "Vorwahl", "rate": "Preis"}, "decimal": ","}}
+    (tmp_path / "layouts.yaml").write_text(json.dumps(layout))
+    (tmp_path / "s.csv").write_text("Vorwahl;Preis\n44;0,0125\n")
+    path = tmp_path / "A.yaml"
+    path.write_text(json.dumps(agreement(sheets=[{"file": "s.csv", "layout": "own"}])))
+    (version,) = standalone_reference([path]).versions("A")
+    assert version.deck.rows["price_e10"].to_list() == [125_000_000]

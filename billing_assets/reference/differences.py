@@ -96,6 +96,8 @@ def differences(before: Reference, after: Reference) -> Differences:
         ("calendar", before.calendars, after.calendars),
         ("source", before.sources, after.sources),
         ("agreement", _terms(before), _terms(after)),
+        ("deal", {d.deal: d for d in before.deals}, {d.deal: d for d in after.deals}),
+        ("controls", {"controls": before.controls}, {"controls": after.controls}),
     ):
         for name in sorted({*old, *new}):
             terms += _changes(subject, name, old.get(name), new.get(name))

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from billing_assets.reference.controls import Controls
 from billing_assets.reference.deals import Deal
 from billing_assets.reference.forms import Form
 from billing_assets.reference.layouts import Layout
@@ -35,6 +36,7 @@ FORMS: dict[str, tuple[str, Any]] = {
     "calendars": ("calendars.yaml", dict[str, Calendar]),
     "sources": ("sources.yaml", list[Source]),
     "layouts": ("layouts.yaml", dict[str, Layout]),
+    "controls": ("controls.yaml", Controls),
     "ledger": ("ledger.yaml", Ledger),
     "partner": ("partners/*.yaml", Partner),
     "agreement": ("agreements/*.yaml", Agreement),

@@ -18,6 +18,7 @@ from billing_assets.reference.yamltext import Located
 
 _ROOT = "agreements"
 _CALENDARS = "calendars.yaml"
+_LAYOUTS = "layouts.yaml"
 _ADDRESS = {"street": "-", "city": "-", "country": "PT"}
 _CARRIER = {
     "entity": "OWN",
@@ -70,7 +71,8 @@ def standalone_reference(paths: Sequence[Path], calendars: Path | None = None) -
         if "deal" in value:
             place, names = f"deals/{key}", _named_in(value) or {key}
             named[place] = path
-        _join(groups, names, {place: content, **_sheets(key, value)}, value)
+        files = {place: content, **_sheets(key, value), **_layouts(path, problems)}
+        _join(groups, names, files, value)
     shared = _calendars(paths, calendars, problems)
     agreements: list[InForce] = []
     deals: list[Deal] = []
@@ -164,6 +166,16 @@ def _sheets(key: str, value: Mapping[str, object]) -> dict[str, bytes]:
             if path.is_file():
                 found[place] = path.read_bytes()
     return found
+
+
+def _layouts(path: Path, problems: list[Problem]) -> dict[str, bytes]:
+    """The layouts.yaml beside an agreement, or in the folder above."""
+    folder = path.resolve().parent
+    for place in (folder / _LAYOUTS, folder.parent / _LAYOUTS):
+        if place.is_file():
+            content = _read(place, problems)
+            return {} if content is None else {_LAYOUTS: content}
+    return {}
 
 
 def _calendars(
