@@ -3,10 +3,12 @@
 import json
 from collections.abc import Iterator
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from lxml import etree
+from pypdf import PdfReader
 from typer.testing import CliRunner
 
 from billing_assets.cli.main import app
@@ -190,3 +192,22 @@ def test_a_correction_bills_no_usage_and_stands_in_no_ones_way(home: Installatio
     assert str(late.net) == "0.60"
     assert "P02/2026-03/C1" in icb("cycle", "list")
     assert "NC 2026/000001" in icb("cycle", "show", "P02/2026-03/C1")
+
+
+def test_a_statement_of_account_adds_invoices_and_takes_credits_off(
+    home: Installation, tmp_path: Path
+) -> None:
+    icb("document", "credit", transit(home).number_text, "--reason", "x")
+    later = ("--issue-date", "2026-05-20")
+    icb("document", "issue", "P02/2026-03/C1", "--approver", "bruno", *later)
+    may = ("--to", "2026-05-31", "--out", str(tmp_path))
+    pdf, text = icb("document", "statement", "P02", "--from", "2026-05-01", *may).split()
+    whole = json.loads(Path(text).read_text())
+    invoiced = [Decimal(entry["debit"]) for entry in whole["entries"][:2]]
+    assert sum(invoiced) == Decimal("184.51"), "150.01 with 23%"
+    assert whole["entries"][2]["kind"] == "credit_note"
+    assert (whole["opening"], whole["closing"]) == ("0.00", "73.80")
+    assert "NC 2026/000001" in " ".join(PdfReader(pdf).pages[0].extract_text().split())
+    _, text = icb("document", "statement", "P02", "--from", "2026-05-10", *may).split()
+    rest = json.loads(Path(text).read_text())
+    assert (rest["opening"], len(rest["entries"])) == ("184.51", 1)

@@ -1,6 +1,6 @@
 """`icb document`: list what was issued, correct it by notes, write its itemised records."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
@@ -11,11 +11,14 @@ from billing_assets.cli.cycles import AsJson, IssueDate, as_date
 from billing_assets.cli.output import console, show
 from billing_assets.core.errors import BillingError
 from billing_assets.core.money import parse_decimal
+from billing_assets.core.periods import Period
 from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
 from billing_assets.invoicing.corrections import draft_credit_note, draft_debit_note
 from billing_assets.invoicing.itemised import save_itemised, save_unmasked
+from billing_assets.invoicing.pdf import render_statement_pdf
 from billing_assets.invoicing.run import approve_and_issue, publish_drafts
+from billing_assets.invoicing.statement import statements
 from billing_assets.registry.cycles import Cycle
 
 app = typer.Typer(
@@ -152,6 +155,31 @@ def issue(
         console.print(
             f"{one.number_text}  {one.kind.value}  {one.gross:,f} {one.currency}", highlight=False
         )
+
+
+@app.command("statement")
+def statement(
+    partner: Annotated[str, typer.Argument(help="partner, such as P02")],
+    first: Annotated[str, typer.Option("--from", help="first issue date, YYYY-MM-DD")],
+    last: Annotated[str, typer.Option("--to", help="last issue date, YYYY-MM-DD")],
+    out: Annotated[Path | None, typer.Option(help="folder; default ICB_HOME/statements")] = None,
+) -> None:
+    """Write a partner's statement of account as PDF and JSON, one a currency."""
+    settings = Settings()
+    home = Installation.open(settings)
+    begin, end = as_date(first), as_date(last)
+    if begin is None or end is None or end < begin:
+        raise BillingError(f"{first} to {last} is no period", hint="the first day comes first")
+    period = Period(begin, end + timedelta(days=1), home.reference.partner(partner).zone)
+    folder = out or settings.root / "statements" / partner
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in statements(home, partner, period, _today()):
+        stem = f"statement-{partner}-{begin}--{end}-{one.currency}"
+        contents = {"pdf": render_statement_pdf(one, home.templates), "json": one.canonical()}
+        for extension, content in contents.items():
+            path = folder / f"{stem}.{extension}"
+            path.write_bytes(content)
+            console.print(str(path), highlight=False)
 
 
 def _tell(home: Installation, drafted: Cycle) -> None:

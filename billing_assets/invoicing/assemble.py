@@ -115,7 +115,7 @@ def assemble(
         for category, rate, base, tax in tax_figures(lines, currency)
     )
     tax = sum((row.tax for row in taxes), zero)
-    us, them = _carrier_party(carrier), _partner_party(partner)
+    us, them = carrier_party(carrier), partner_party(partner)
     return Document(
         kind=kind,
         leg=leg,
@@ -293,7 +293,8 @@ def _references(
     )
 
 
-def _carrier_party(carrier: Carrier) -> Party:
+def carrier_party(carrier: Carrier) -> Party:
+    """Us as a party of a document."""
     return Party(
         id=carrier.entity,
         name=carrier.name,
@@ -306,7 +307,8 @@ def _carrier_party(carrier: Carrier) -> Party:
     )
 
 
-def _partner_party(partner: Partner) -> Party:
+def partner_party(partner: Partner) -> Party:
+    """A partner as a party of a document."""
     settings = partner.document
     return Party(
         id=partner.partner,

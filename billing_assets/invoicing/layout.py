@@ -29,6 +29,7 @@ from billing_assets.core.errors import BillingError, NotFound
 from billing_assets.core.ids import canonical_json, sha256_of
 from billing_assets.core.money import Rounding, minor_units, round_amount
 from billing_assets.invoicing.document import UNNUMBERED, Document, Line, Subtotal
+from billing_assets.invoicing.statement import Statement
 
 DEFAULT: Final = "default"
 
@@ -75,18 +76,39 @@ def render_layout(document: Document, templates: Path) -> str:
     Raises `NotFound` for a layout or language that is not there, `BillingError` that names the
     field and the template's line for a field that a document does not have.
     """
+    locale, language = locale_of(document.language)
+    words = _words(templates, language)
+    name = document.kind.value if document.kind in UNNUMBERED else "invoice"
+    return _rendered(name, document, templates, _context(document, locale, language, words))
+
+
+def render_statement(statement: Statement, templates: Path) -> str:
+    """The Typst source of a statement of account; raises as `render_layout` does."""
+    _, language = locale_of(statement.language)
+    words = _words(templates, language)
+    context = {
+        "document": statement.model_dump(),
+        "title": f"{words['kinds']['statement']} {statement.buyer.id} {statement.currency}",
+        "is_draft": False,
+        "language": language,
+        "t": words,
+    }
+    return _rendered("statement", statement, templates, context)
+
+
+def _rendered(
+    name: str, document: Document | Statement, templates: Path, context: Mapping[str, Any]
+) -> str:
     if not (templates / document.template_name).is_dir():
         raise NotFound(f"no layout folder {templates / document.template_name}")
     locale, language = locale_of(document.language)
-    words = _words(templates, language)
-    environment = _environment(templates, document, locale, words)
-    name = document.kind.value if document.kind in UNNUMBERED else "invoice"
+    environment = _environment(templates, document.currency, locale, _words(templates, language))
     file = f"{name}.typ.j2"
     try:
         template = environment.select_template(
             [f"{document.template_name}/{file}", f"{DEFAULT}/{file}"]
         )
-        return template.render(_context(document, locale, language, words))
+        return template.render(context)
     except TemplateNotFound as error:
         raise NotFound(f"no layout {error} under {templates}") from error
     except TemplateError as error:
@@ -140,7 +162,7 @@ def _finalize(value: object) -> object:
 
 
 def _environment(
-    templates: Path, document: Document, locale: Locale, words: Mapping[str, Any]
+    templates: Path, currency: str, locale: Locale, words: Mapping[str, Any]
 ) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         loader=FileSystemLoader(templates),
@@ -159,7 +181,7 @@ def _environment(
     )
     for name in UNSAFE_FILTERS:
         del environment.filters[name]
-    decimals = minor_units(document.currency)
+    decimals = minor_units(currency)
 
     def digits(value: Decimal | int, places: int) -> str:
         return _digits(value, places, locale)

@@ -19,7 +19,8 @@ import typst
 
 from billing_assets.core.errors import BillingError
 from billing_assets.invoicing.document import Document
-from billing_assets.invoicing.layout import FONTS, render_layout
+from billing_assets.invoicing.layout import FONTS, render_layout, render_statement
+from billing_assets.invoicing.statement import Statement
 
 STANDARDS: Final[list["typst.PDFStandard"]] = ["a-3a", "ua-1"]
 
@@ -50,6 +51,19 @@ def render_pdf(document: Document, templates: Path, xml: bytes | None = None) ->
         output = compiler.compile(format="pdf", pdf_standards=STANDARDS, timestamp=stamp)
     except typst.TypstError as error:
         raise _explained(error, document) from error
+    if not isinstance(output, bytes):
+        raise TypeError("a PDF is one file")
+    return output
+
+
+def render_statement_pdf(statement: Statement, templates: Path) -> bytes:
+    """A statement of account as PDF; raises as `render_pdf` does."""
+    stamp = datetime.combine(statement.issue_date, time(), UTC)
+    try:
+        compiler = _compiler(render_statement(statement, templates), templates, {})
+        output = compiler.compile(format="pdf", pdf_standards=STANDARDS, timestamp=stamp)
+    except typst.TypstError as error:
+        raise _explained(error, statement) from error
     if not isinstance(output, bytes):
         raise TypeError("a PDF is one file")
     return output
@@ -87,7 +101,7 @@ def _fonts(more: Path) -> typst.Fonts:
     )
 
 
-def _explained(error: typst.TypstError, document: Document) -> BillingError:
+def _explained(error: typst.TypstError, document: Document | Statement) -> BillingError:
     missing = dict.fromkeys(_MISSING_GLYPH.findall(error.diagnostic))
     glyphs = "".join(
         re.sub(r"\\u\{([0-9a-f]+)\}", lambda m: chr(int(m[1], 16)), g) for g in missing
