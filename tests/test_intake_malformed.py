@@ -58,7 +58,7 @@ def test_spoilt_rows_have_one_fate_each_and_cost_no_other(preset: str, count: in
     assert read.received == len(landed) + len(rejected) + filtered
     missing = {*range(1, 2 * count + 2, 2)} - set(landed)
     assert missing == set(), "good rows that did not land"
-    assert read.landed["duration_ms"].max() <= 31 * 86_400_000
+    assert read.landed.filter(pl.col("duration_ms") > 31 * 86_400_000).is_empty()
     assert read.landed["b_number"].null_count() == 0
 
 
