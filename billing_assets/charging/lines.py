@@ -60,13 +60,18 @@ def charge_cycle(facts: Facts, *, buckets: int, sources: Mapping[str, object]) -
 def _assert_whole(cycle: Cycle, usage: pl.DataFrame, charges: pl.DataFrame) -> None:
     """Rated usage is on usage lines or replaced by a named rule, to the last unit."""
     rated = totals(usage, "amount")
-    lines = totals(charges.filter(pl.col("kind").is_in(["usage", REPLACED])), "exact_amount")
+    lines = totals(carrying(charges), "exact_amount")
     if rated != lines:
         raise BillingError(
             f"usage lines of {cycle.cycle} and what rules replaced do not add up to its rated "
             f"usage: {lines} against {rated}",
             hint="please report this as a defect",
         )
+
+
+def carrying(charges: pl.DataFrame) -> pl.DataFrame:
+    """The charges that together carry the rated usage: its lines, and what rules replaced."""
+    return charges.filter(pl.col("kind").is_in(["usage", REPLACED]))
 
 
 def totals(frame: pl.DataFrame, column: str) -> dict[tuple[str, str], Decimal]:

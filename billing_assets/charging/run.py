@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from decimal import Decimal
 
 import polars as pl
 
@@ -16,7 +17,7 @@ from billing_assets.charging.carry import (
 )
 from billing_assets.charging.cycles import Cycle
 from billing_assets.charging.line import Facts, ShortCallCount
-from billing_assets.charging.lines import charge_cycle
+from billing_assets.charging.lines import carrying, charge_cycle, totals
 from billing_assets.charging.short_calls import count_short_calls
 from billing_assets.charging.unbilled import MEASURES, Claim, claim, unbilled_usage
 from billing_assets.core.errors import NotFound, StateError
@@ -25,7 +26,7 @@ from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import CHARGE, RATED_LEG, USAGE_DAILY
 from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Agreement, Cadence
-from billing_assets.registry.cycles import FINALISED
+from billing_assets.registry.cycles import FINALISED, USAGE_VERSION
 from billing_assets.registry.registry import Registry
 
 
@@ -80,11 +81,7 @@ def charges_now(
     version = lake.version(USAGE_DAILY)
     if version is None:
         raise NotFound("no usage is rated yet", hint="materialise `rated_leg` first")
-    claimed = claim(
-        cycle,
-        registry.cycles.list(partner=cycle.partner),
-        has_calendar=reference.partner(cycle.partner).cadence is not Cadence.AD_HOC,
-    )
+    claimed = _claim(cycle, reference, registry)
     usage = cycle_usage(claimed, lake, version)
     sources = {
         "reference": reference.version,
@@ -116,6 +113,33 @@ def charges_now(
             BRINGS: " ".join(known.id for known in bring),
             CARRIES: carried.height,
         },
+    )
+
+
+def imbalance(
+    cycle: Cycle, reference: Reference, lake: Lake, registry: Registry
+) -> dict[tuple[str, str], tuple[Decimal, Decimal]]:
+    """Rated usage against what a charged cycle's usage lines and replaced rows carry.
+
+    By agreement and currency, where the two differ; both read again from the lake. Empty for a
+    cycle that was not run, or is final and pinned.
+    """
+    known = {one.id: one for one in registry.cycles.list(partner=cycle.partner)}.get(cycle.cycle)
+    if known is None or known.state in FINALISED or USAGE_VERSION not in known.totals:
+        return {}
+    usage = cycle_usage(_claim(cycle, reference, registry), lake, int(known.totals[USAGE_VERSION]))
+    charges = lake.scan(CHARGE, part={"month": cycle.month, "cycle": cycle.cycle}).collect()
+    rated, lines = totals(usage, "amount"), totals(carrying(charges), "exact_amount")
+    nothing = Decimal(0)
+    pairs = {key: (rated.get(key, nothing), lines.get(key, nothing)) for key in {**rated, **lines}}
+    return {key: (one, other) for key, (one, other) in pairs.items() if one != other}
+
+
+def _claim(cycle: Cycle, reference: Reference, registry: Registry) -> Claim:
+    return claim(
+        cycle,
+        registry.cycles.list(partner=cycle.partner),
+        has_calendar=reference.partner(cycle.partner).cadence is not Cadence.AD_HOC,
     )
 
 

@@ -18,6 +18,7 @@ from billing_assets.cli import (
 )
 from billing_assets.cli.bench import bench
 from billing_assets.cli.controls import controls
+from billing_assets.cli.deals import deals
 from billing_assets.cli.demo import demo
 from billing_assets.cli.output import console, fail
 from billing_assets.cli.price import price
@@ -38,6 +39,7 @@ app.command()(demo)
 app.command()(run)
 app.command()(status)
 app.command()(controls)
+app.command()(deals)
 app.add_typer(cycles.app, name="cycle")
 app.add_typer(invoice.app, name="invoice")
 app.command()(delivery.deliver)

@@ -7,6 +7,7 @@ import dagster as dg
 from billing_assets.core.settings import Settings
 from billing_assets.orchestration.assets.billing import (
     billing_cycle,
+    deal_position,
     delivered_documents,
     issued_invoices,
 )
@@ -40,6 +41,7 @@ def build_defs(
             controlled_days,
             *mart_assets(),
             billing_cycle,
+            deal_position,
             issued_invoices,
             delivered_documents,
         ],

@@ -13,6 +13,14 @@ import polars as pl
 from pydantic import Field
 
 from billing_assets.charging.cycles import Cycle, registered_cycle
+from billing_assets.charging.deals import (
+    ALARMS,
+    as_table,
+    chart,
+    last_rated_day,
+    live_positions,
+)
+from billing_assets.charging.run import imbalance
 from billing_assets.core.errors import BillingError, NotFound
 from billing_assets.invoicing.delivery.run import deliver
 from billing_assets.invoicing.parallel import draft_cycles, render_ahead
@@ -63,13 +71,22 @@ STEPS = {
             strict=True,
         )
     ],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "charges_add_up",
+            asset="charge",
+            blocking=True,
+            description="Rated usage is on usage lines or replaced by a named rule, to the last "
+            "unit, by cycle, agreement and currency.",
+        )
+    ],
     backfill_policy=dg.BackfillPolicy.single_run(),
 )
 def billing_cycle(
     context: dg.AssetExecutionContext,
     config: BillingConfig,
     installation: Home,
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.AssetCheckResult]:
     """Charge, validate and draft the cycles that end in the month and are over.
 
     Final cycles are left alone.
@@ -98,8 +115,43 @@ def billing_cycle(
         blocked = any(run.state is CycleState.BLOCKED for run in runs)
         _report(context, key, runs, ["charge", "validation"] if blocked else list(STEPS))
 
+    wrong = [
+        (cycle.cycle, agreement, currency, str(rated), str(lines))
+        for month, partner in _keys(context)
+        if partner in reference.partners
+        for cycle in due(month, partner)
+        for (agreement, currency), (rated, lines) in imbalance(
+            cycle, reference, installation.lake, installation.registry
+        ).items()
+    ]
+    columns = ["cycle", "agreement", "currency", "rated", "charged"]
+    differences = pl.DataFrame(wrong, schema=dict.fromkeys(columns, pl.String), orient="row")
+    yield dg.AssetCheckResult(
+        passed=not wrong,
+        asset_key="charge",
+        check_name="charges_add_up",
+        metadata={"cycles": len(runs_of), "differences": markdown(differences)},
+    )
     _each_partner(context, draft)
-    yield from ()
+
+
+@dg.asset(
+    deps=["usage_daily", "reference_data"],
+    group_name=Group.BILLING.value,
+    description="Where every commitment and deal stands: used, due, needed a day, forecast.",
+)
+def deal_position(installation: Home) -> dg.MaterializeResult:
+    """Positions at the end of the last rated day, as a table and a chart."""
+    day = last_rated_day(installation.lake)
+    found = live_positions(installation.reference, installation.lake, day)
+    return dg.MaterializeResult(
+        metadata={
+            "day": day.isoformat(),
+            "positions": markdown(as_table(found)),
+            "chart": dg.MetadataValue.md(f"```\n{chart(found)}\n```"),
+            "alarms": sum(one.status in ALARMS for one in found),
+        }
+    )
 
 
 @dg.multi_asset(
