@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 
 from billing_assets.charging.cycles import ad_hoc_cycle
+from billing_assets.charging.lines import carrying
 from billing_assets.core.ids import canonical_json
 from billing_assets.core.settings import Settings
 from billing_assets.demo.generate import generate
@@ -128,7 +129,7 @@ def test_every_record_of_every_file_is_accounted_for(billed: Installation) -> No
 
 def test_money_adds_up_from_leg_to_document(billed: Installation) -> None:
     legs = billed.lake.scan(RATED_LEG).collect()
-    lines = billed.lake.scan(CHARGE).filter(pl.col("kind") == "usage").collect()
+    lines = carrying(billed.lake.scan(CHARGE).collect())
     april = legs.filter(pl.col("local_day") > date(2026, 3, 31))
     assert april.is_empty(), "the demo carrier has no traffic of April in local time"
     rated = legs.group_by("agreement").agg(pl.col("amount_e10").cast(pl.Int128).sum())

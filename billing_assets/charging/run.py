@@ -45,14 +45,20 @@ class Charged:
     figures: Mapping[str, str | int] = field(default_factory=dict)
 
 
-def cycle_usage(claimed: Claim, lake: Lake, version: int) -> pl.DataFrame:
-    """Rows of `usage_daily` at a version that a cycle bills, late usage included."""
+def cycle_usage(
+    claimed: Claim, lake: Lake, version: int, *, bucket: int | None = None
+) -> pl.DataFrame:
+    """Rows of `usage_daily` at a version that a cycle bills, late usage included.
+
+    With the partner's `bucket` only its files are read.
+    """
+    part = None if bucket is None else {"bucket": bucket}
 
     def usage_at(one: int) -> pl.DataFrame:
         of_cycle = (pl.col("partner") == claimed.cycle.partner) & (
             pl.col("local_day") < claimed.cycle.period.end
         )
-        return lake.scan(USAGE_DAILY, one).filter(of_cycle).collect()
+        return lake.scan(USAGE_DAILY, one, part).filter(of_cycle).collect()
 
     return unbilled_usage(
         claimed, usage_at(version), {one: usage_at(one) for one in sorted(claimed.versions)}
@@ -82,7 +88,8 @@ def charges_now(
     if version is None:
         raise NotFound("no usage is rated yet", hint="materialise `rated_leg` first")
     claimed = _claim(cycle, reference, registry)
-    usage = cycle_usage(claimed, lake, version)
+    bucket = bucket_of(cycle.partner, buckets)
+    usage = cycle_usage(claimed, lake, version, bucket=bucket)
     sources = {
         "reference": reference.version,
         "days": _span(usage),
@@ -98,7 +105,6 @@ def charges_now(
     )
     facts = replace(facts, billed=_billed(facts, lake, version))
     charges = charge_cycle(facts, buckets=buckets, sources=sources)
-    bucket = bucket_of(cycle.partner, buckets)
     bring = cycles_to_bring(claimed)
     charges = pl.concat([charges, brought_forward(cycle, bring, lake, bucket=bucket)])
     carried = carried_forward(cycle, charges, reference.partner(cycle.partner), bucket=bucket)

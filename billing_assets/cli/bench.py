@@ -149,6 +149,38 @@ def rerating(
     show(rows, f"Re-rating bench: {days} days of {records:,} records", as_json=as_json)
 
 
+@bench.command()
+def charging(
+    partners: Annotated[int, typer.Option(min=2, max=2000, help="partners")] = 500,
+    destinations: Annotated[int, typer.Option(min=1, help="destinations of each")] = 1000,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+) -> None:
+    """Charge a month of generated daily usage, a row for each partner, destination and day."""
+    from billing_assets.demo.bench_charging import (  # noqa: PLC0415 - only the bench needs it
+        measure,
+        prepare,
+    )
+
+    with tempfile.TemporaryDirectory(prefix="icb-bench-") as scratch:
+        folder = Path(scratch)
+        with console.status("generating a month of daily usage"):
+            rows = prepare(folder, partners, destinations)
+        with console.status(f"charging {rows:,} rows"):
+            found = measure(folder, partners)
+    figures: dict[str, object] = {
+        "rows of usage_daily": rows,
+        "lines": int(sum(one["lines"] for one in found)),
+        "seconds": f"{max(one['seconds'] for one in found):.1f}",
+        "processor seconds": f"{sum(one['processor'] for one in found):.1f}",
+        "peak memory GB": f"{sum(one['peak'] for one in found) / 1e9:.2f}",
+    }
+    if as_json:
+        print_json(figures)
+        return
+    shown = [{"figure": name, "value": value} for name, value in figures.items()]
+    show(shown, "Charging bench", as_json=False)
+
+
 def _require_disk(folder: Path, wanted: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < wanted:
