@@ -114,7 +114,7 @@ def test_a_run_with_a_scope_leaves_a_request_with_all_that_it_did(home: Installa
         "rita",
         "a corrected sheet",
     )
-    assert scope_of(request.scope) == RatingScope(*DAYS, destinations=("UK",))
+    assert scope_of(request.scope) == RatingScope(DAYS[0], DAYS[1], destinations=("UK",))
     days = home.registry.rerates.days(request.number)
     assert [(day.day, day.candidates, day.changed) for day in days] == [(d, 5, 5) for d in DAYS]
     [change] = days[0].changes
@@ -151,7 +151,7 @@ def test_a_record_shows_all_its_prices(home: Installation) -> None:
 def test_a_proposed_request_runs_only_after_another_person_agreed(home: Installation) -> None:
     load(home, "0.66")
     rerates = home.registry.rerates
-    scope = fields_of(RatingScope(*DAYS, partners=("P01",)))
+    scope = fields_of(RatingScope(DAYS[0], DAYS[1], partners=("P01",)))
     made = rerates.make(scope, "a new sheet", proposed=True, now=NOW, who="Rita")
     run = {"lake": home.lake, "registry": home.registry, "reference": home.reference}
 
@@ -222,7 +222,8 @@ def test_days_to_come_and_requests_without_a_reason_are_refused() -> None:
 
 def test_a_scope_keeps_its_words_through_the_registry() -> None:
     scope = RatingScope(
-        *DAYS,
+        DAYS[0],
+        DAYS[1],
         partners=("P01",),
         legs=(Leg.CUSTOMER,),
         services=(Service.VOICE,),
