@@ -241,7 +241,8 @@ def _fixing(e: Evidence) -> Iterator[Found]:
         if nearest_fixing(e.reference, currency, last, e.thresholds.fixing_age_days) is None:
             yield (
                 "missing_fixing",
-                f"no fixing of {currency} within {e.thresholds.fixing_age_days} days of {last}",
+                f"no fixing of {currency} within {e.thresholds.fixing_age_days} days of {last} "
+                f"by source {e.reference.carrier.fixing_source or 'any'}",
                 f"SELECT currency, sum(amount) AS amount FROM charge WHERE cycle = "
                 f"'{e.charged.cycle.cycle}' GROUP BY currency",
             )
