@@ -125,7 +125,7 @@ def demo(
                 progress.update(task, completed=min(first + 8, len(days)), total=len(days))
         if defects and _map_new_trunk(settings):
             with _step(progress, "map the new trunk, retry suspense"):
-                runs.take_in()
+                _reference(home)
                 retry_suspense(settings, Waiting(reason="UNKNOWN_TRUNK"))
         partners = sorted(home.reference.partners)
         open_cycle(
