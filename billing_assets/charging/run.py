@@ -103,7 +103,7 @@ def charges_now(
         deals=reference.deals_of(cycle.partner),
         short_calls=_short_calls(cycle, [a.terms for a in agreements], lake),
     )
-    facts = replace(facts, billed=_billed(facts, lake, version))
+    facts = replace(facts, billed=_billed(facts, lake, version, bucket))
     charges = charge_cycle(facts, buckets=buckets, sources=sources)
     bring = cycles_to_bring(claimed)
     charges = pl.concat([charges, brought_forward(cycle, bring, lake, bucket=bucket)])
@@ -171,7 +171,7 @@ def _legs(cycle: Cycle, lake: Lake) -> pl.LazyFrame:
     )
 
 
-def _billed(facts: Facts, lake: Lake, version: int) -> pl.DataFrame:
+def _billed(facts: Facts, lake: Lake, version: int, bucket: int) -> pl.DataFrame:
     """Usage that other cycles bill, as far back as the terms count it: all usage as it is now,
     less what this cycle bills."""
     if not facts.deals and not any(a.terms.volume or a.terms.commitments for a in facts.agreements):
@@ -180,7 +180,7 @@ def _billed(facts: Facts, lake: Lake, version: int) -> pl.DataFrame:
         counts_from(facts), facts.cycle.period.end, closed="left"
     )
     now = (
-        lake.scan(USAGE_DAILY, version)
+        lake.scan(USAGE_DAILY, version, {"bucket": bucket})
         .filter(pl.col("partner") == facts.cycle.partner, within)
         .collect()
     )
