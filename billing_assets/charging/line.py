@@ -4,7 +4,7 @@ Every charging model is a pure module that takes the `Facts` of a cycle and give
 `charging.lines` calls them in turn and writes their lines in the columns of table `charge`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -49,7 +49,9 @@ class Facts:
     `billed` together are all usage as it is now. `legs` are the rated legs of the period's days,
     with how many equal `records` each stands for; read only where calls are priced in their
     order. `short_calls` counts those of the period by agreement key. `deals` are the partner's:
-    the rules of a swap already stand in its agreements.
+    the rules of a swap already stand in its agreements. `bills` tells whether the cycle bills a
+    local day, its own or one that no cycle has billed; `charged_once` are the one-time fees that
+    other cycles have charged for good, by agreement id and fee.
     """
 
     cycle: Cycle
@@ -59,6 +61,14 @@ class Facts:
     legs: pl.LazyFrame | None = None
     short_calls: Mapping[str, ShortCallCount] = field(default_factory=dict)
     deals: Sequence[Deal] = ()
+    bills: Callable[[date], bool] | None = None
+    charged_once: Collection[tuple[str, str]] = ()
+
+    def bills_day(self, day: date) -> bool:
+        """Whether what is charged for a day belongs to this cycle: one of its own days unless
+        `bills` tells."""
+        own = self.cycle.period.start <= day < self.cycle.period.end
+        return own if self.bills is None else self.bills(day)
 
     @property
     def terms(self) -> Mapping[str, Agreement]:

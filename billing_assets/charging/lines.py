@@ -10,6 +10,7 @@ from billing_assets.charging.balance import balance_lines
 from billing_assets.charging.commitments import commitment_lines
 from billing_assets.charging.cycles import Cycle
 from billing_assets.charging.line import REPLACED, Facts, Line
+from billing_assets.charging.one_time import one_time_lines
 from billing_assets.charging.recurring import recurring_lines
 from billing_assets.charging.short_calls import short_call_lines
 from billing_assets.charging.usage_lines import usage_lines
@@ -18,7 +19,12 @@ from billing_assets.core.errors import BillingError
 from billing_assets.core.ids import bucket_of, stable_id
 from billing_assets.lake.tables import CHARGE
 
-MODELS: Sequence[Callable[[Facts], list[Line]]] = (recurring_lines, short_call_lines, balance_lines)
+MODELS: Sequence[Callable[[Facts], list[Line]]] = (
+    recurring_lines,
+    one_time_lines,
+    short_call_lines,
+    balance_lines,
+)
 """The models that add lines beside the usage; each sees all facts and no other model's lines."""
 
 

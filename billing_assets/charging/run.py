@@ -1,5 +1,6 @@
 """Charging a cycle in the lake: its usage is gathered, charged, and its slice replaced."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
@@ -102,6 +103,8 @@ def charges_now(
         legs=_legs(cycle, lake),
         deals=reference.deals_of(cycle.partner),
         short_calls=_short_calls(cycle, [a.terms for a in agreements], lake),
+        bills=claimed.bills,
+        charged_once=_charged_once(cycle, registry, lake),
     )
     facts = replace(facts, billed=_billed(facts, lake, version, bucket))
     charges = charge_cycle(facts, buckets=buckets, sources=sources)
@@ -156,6 +159,22 @@ def _short_calls(
     if not any(terms.short_calls for terms in agreements):
         return {}
     return count_short_calls(_legs(cycle, lake), agreements, cycle.period)
+
+
+def _charged_once(cycle: Cycle, registry: Registry, lake: Lake) -> set[tuple[str, str]]:
+    """One-time fees on final cycles of the partner, by agreement id and fee."""
+    final = [
+        known.id
+        for known in registry.cycles.list(partner=cycle.partner)
+        if known.state in FINALISED and known.id != cycle.cycle
+    ]
+    rows = (
+        lake.scan(CHARGE)
+        .filter(pl.col("kind") == "one_time", pl.col("cycle").is_in(final))
+        .select(pl.col("agreement").str.split("@").list.first(), "inputs")
+        .collect()
+    )
+    return {(agreement, str(json.loads(inputs)["fee"])) for agreement, inputs in rows.iter_rows()}
 
 
 def _legs(cycle: Cycle, lake: Lake) -> pl.LazyFrame:

@@ -58,6 +58,7 @@ BUILT = frozenset(
         Model.REVERSE,
         Model.LATE,
         Model.PARTIALS,
+        Model.ONE_TIME,
         Model.TIER,
         Model.REBATE,
         Model.COMMITMENT,

@@ -28,7 +28,15 @@ _PRICED = (
 )
 """What a rate row says of a call; where it stands in which sheet changes no price."""
 
-_DECK_FIELDS = {"rates", "sheets", "notice", "recurring", "title", "contract_reference"}
+_DECK_FIELDS = {
+    "rates",
+    "sheets",
+    "notice",
+    "recurring",
+    "one_time",
+    "title",
+    "contract_reference",
+}
 """Fields of an agreement whose effect on calls, if any, shows in its deck."""
 
 RATE_CHANGES = pl.Schema(

@@ -468,6 +468,16 @@ class Recurring(Form):
     valid_to: Day | None = Field(default=None, alias="to")
 
 
+class OneTime(Form):
+    """A fee that is charged once, in the cycle that bills its day (I04)."""
+
+    fee: Identifier
+    title: Name
+    price: Price
+    quantity: Annotated[DecimalText, Field(gt=0)] = Decimal(1)
+    day: Day = Field(alias="on")
+
+
 class Agreement(Form):
     """What one partner and we agreed for one service and one side, in one version.
 
@@ -520,6 +530,7 @@ class Agreement(Form):
     rates: tuple[RateRow, ...] = ()
     sheets: tuple[Sheet, ...] = ()
     recurring: tuple[Recurring, ...] = ()
+    one_time: tuple[OneTime, ...] = ()
     volume: tuple[VolumeRule, ...] = ()
     commitments: tuple[Commitment, ...] = ()
 
