@@ -2,6 +2,8 @@
 
 from datetime import date
 from decimal import Decimal
+from fractions import Fraction
+from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -10,7 +12,8 @@ from billing_assets.charging.cycles import Cycle
 from billing_assets.charging.line import Facts, ShortCallCount
 from billing_assets.charging.lines import charge_cycle
 from billing_assets.charging.short_calls import count_short_calls
-from billing_assets.core.periods import month_period
+from billing_assets.core.money import Rounding, round_amount
+from billing_assets.core.periods import Period, month_period
 from billing_assets.lake.tables import USAGE_DAILY
 from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Agreement
@@ -116,6 +119,23 @@ def test_a_fee_of_a_part_of_a_month_is_by_actual_days() -> None:
     monthly = {"fee": "f", "title": "F", "price": "1000.00", "from": "2026-02-10"}
     (line,) = charges(reference(agreement(recurring=[monthly])), usage(), february)
     assert line["amount"] == Decimal("678.57")
+
+
+def test_the_weeks_of_a_month_charge_its_fee_once_between_them() -> None:
+    data = reference(agreement(recurring=[{**FEE, "from": "2026-01-01"}]))
+    edges = [
+        date(2026, 2, 23),
+        *(date(2026, 3, day) for day in (2, 9, 16, 23, 30)),
+        date(2026, 4, 6),
+    ]
+    weeks = [
+        Cycle(f"P01/W{n}", "P01", "2026-03", Period(first, end, "UTC"))
+        for n, (first, end) in enumerate(pairwise(edges))
+    ]
+    exact = [charges(data, usage(), week)[0]["exact_amount"] for week in weeks]
+    # 4 x 150 a month: six days of February, all of March, five days of April
+    expected = 600 * (Fraction(6, 28) + 1 + Fraction(5, 30))
+    assert abs(sum(exact) - round_amount(expected, 10, Rounding.HALF_UP)) < Decimal("1e-8")
 
 
 def test_the_next_version_of_an_agreement_takes_over_its_fees() -> None:
