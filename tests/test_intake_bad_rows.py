@@ -205,9 +205,12 @@ def test_the_first_of_several_faults_is_told() -> None:
 
 
 def test_an_absurdly_long_line_is_one_refused_row() -> None:
-    read = parse(table(line(), line(b_number="4" * 2_000_000), line()))
-    assert rows_of(read.landed) == [2, 4]
+    """Among rows as they should be: a file of such lines alone is refused as a whole."""
+    read = parse(table(line(), line(b_number="4" * 2_000_000), *[line()] * 30))
+    assert rows_of(read.landed) == [2, *range(4, 34)]
     assert refusals(read)[0][:3] == (3, "BAD_NUMBER", "b_number")
+    with pytest.raises(InputError, match="it holds no records"):
+        parse(table(line(b_number="4" * 2_000_000)))
 
 
 def test_a_record_that_disagrees_with_its_stamps_lands_and_is_told() -> None:

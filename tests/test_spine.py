@@ -260,8 +260,10 @@ def test_the_command_line_shows_explains_proves_and_queries(billed: Installation
     assert status.returncode == 0, status.stderr
     assert json.loads(status.stdout)["total"]["difference"] == 0
     cycles = json.loads(icb(home, "cycle", "list", "--json").stdout)
-    assert {row["state"] for row in cycles} == {"final"}
-    shown = json.loads(icb(home, "cycle", "show", "P15/2026-03", "--json").stdout)
+    # P15 has numbers without a rate, P03's VAT id lapses: seeded in the demo's files
+    waiting = {row["cycle"]: row["state"] for row in cycles if row["state"] != "final"}
+    assert waiting == {"P03/2026-W13": "blocked", "P15/2026-03": "blocked"}
+    shown = json.loads(icb(home, "cycle", "show", "P14/2026-03", "--json").stdout)
     number = shown["documents"][0]["number"]
     explained = json.loads(icb(home, "explain", f"{number}:1", "--json").stdout)
     assert explained["amount"] and explained["records"] == explained["line"]["records"]
