@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from billing_assets.core.errors import InputError
 from billing_assets.intake.preset import CANONICAL
 from tests.support.intake import (
     ARRIVED,

@@ -71,9 +71,16 @@ class IntakeHome:
         return self.lake.scan(table).collect().sort(table.schema.names())
 
     def names(self, folder: Path) -> list[str]:
-        """All files below a folder of the home."""
+        """All files below a folder of the home.
+
+        Without the unfinished `.*.part` of a writer that died: it has no hash for a name, so
+        nothing ever reads it.
+        """
+        files = [path for path in folder.rglob("*") if path.is_file()]
         return sorted(
-            path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+            path.relative_to(folder).as_posix()
+            for path in files
+            if not (path.name.startswith(".") and path.suffix == ".part")
         )
 
 
