@@ -53,17 +53,20 @@ def cycle_usage(
 
     With the partner's `bucket` only its files are read.
     """
+    now = _usage_at(claimed.cycle, lake, version, bucket)
+    return _unbilled(claimed, lake, now, bucket)
+
+
+def _usage_at(cycle: Cycle, lake: Lake, version: int, bucket: int | None) -> pl.DataFrame:
+    """All usage of the cycle's partner up to the cycle's end, at a version."""
     part = None if bucket is None else {"bucket": bucket}
+    of_cycle = (pl.col("partner") == cycle.partner) & (pl.col("local_day") < cycle.period.end)
+    return lake.scan(USAGE_DAILY, version, part).filter(of_cycle).collect()
 
-    def usage_at(one: int) -> pl.DataFrame:
-        of_cycle = (pl.col("partner") == claimed.cycle.partner) & (
-            pl.col("local_day") < claimed.cycle.period.end
-        )
-        return lake.scan(USAGE_DAILY, one, part).filter(of_cycle).collect()
 
-    return unbilled_usage(
-        claimed, usage_at(version), {one: usage_at(one) for one in sorted(claimed.versions)}
-    )
+def _unbilled(claimed: Claim, lake: Lake, now: pl.DataFrame, bucket: int | None) -> pl.DataFrame:
+    then = {one: _usage_at(claimed.cycle, lake, one, bucket) for one in sorted(claimed.versions)}
+    return unbilled_usage(claimed, now, then)
 
 
 def charge(
@@ -90,7 +93,8 @@ def charges_now(
         raise NotFound("no usage is rated yet", hint="materialise `rated_leg` first")
     claimed = _claim(cycle, reference, registry)
     bucket = bucket_of(cycle.partner, buckets)
-    usage = cycle_usage(claimed, lake, version, bucket=bucket)
+    now = _usage_at(cycle, lake, version, bucket)
+    usage = _unbilled(claimed, lake, now, bucket)
     sources = {
         "reference": reference.version,
         "days": _span(usage),
@@ -106,7 +110,7 @@ def charges_now(
         bills=claimed.bills,
         charged_once=_charged_once(cycle, registry, lake),
     )
-    facts = replace(facts, billed=_billed(facts, lake, version, bucket))
+    facts = replace(facts, billed=_billed(facts, now))
     charges = charge_cycle(facts, buckets=buckets, sources=sources)
     bring = cycles_to_bring(claimed)
     charges = pl.concat([charges, brought_forward(cycle, bring, lake, bucket=bucket)])
@@ -168,9 +172,11 @@ def _charged_once(cycle: Cycle, registry: Registry, lake: Lake) -> set[tuple[str
         for known in registry.cycles.list(partner=cycle.partner)
         if known.state in FINALISED and known.id != cycle.cycle
     ]
+    if not final:
+        return set()
     rows = (
-        lake.scan(CHARGE)
-        .filter(pl.col("kind") == "one_time", pl.col("cycle").is_in(final))
+        lake.scan(CHARGE, part={"cycle": final})
+        .filter(pl.col("kind") == "one_time")
         .select(pl.col("agreement").str.split("@").list.first(), "inputs")
         .collect()
     )
@@ -190,23 +196,16 @@ def _legs(cycle: Cycle, lake: Lake) -> pl.LazyFrame:
     )
 
 
-def _billed(facts: Facts, lake: Lake, version: int, bucket: int) -> pl.DataFrame:
-    """Usage that other cycles bill, as far back as the terms count it: all usage as it is now,
+def _billed(facts: Facts, now: pl.DataFrame) -> pl.DataFrame:
+    """Usage that other cycles bill, as far back as the terms count it: all usage as it is `now`,
     less what this cycle bills."""
     if not facts.deals and not any(a.terms.volume or a.terms.commitments for a in facts.agreements):
         return facts.billed
-    within = pl.col("local_day").is_between(
-        counts_from(facts), facts.cycle.period.end, closed="left"
-    )
-    now = (
-        lake.scan(USAGE_DAILY, version, {"bucket": bucket})
-        .filter(pl.col("partner") == facts.cycle.partner, within)
-        .collect()
-    )
+    within = pl.col("local_day") >= counts_from(facts)
     taken = facts.usage.filter(within).with_columns(-pl.col(name) for name in MEASURES)
     keys = [name for name in now.columns if name not in MEASURES]
     return (
-        pl.concat([now, taken])
+        pl.concat([now.filter(within), taken])
         .group_by(keys)
         .agg(pl.col(MEASURES).sum())
         .filter(pl.any_horizontal(pl.col(name) != 0 for name in MEASURES))

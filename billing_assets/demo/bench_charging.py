@@ -1,4 +1,4 @@
-"""Charging bench: a month of `usage_daily` of many partners, charged by the product's own path.
+"""Charging bench: a month of `usage_daily` of many partners, charged and written as in a run.
 
 Both processors charge: each takes the partners of some buckets. Times and memory are of those
 processes alone.
@@ -6,7 +6,6 @@ processes alone.
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from billing_assets.charging.cycles import cycles_of_month
-from billing_assets.charging.run import charges_now
+from billing_assets.charging.run import charge
 from billing_assets.core.ids import bucket_of
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import USAGE_DAILY
@@ -115,13 +114,19 @@ def charge_some(folder: Path, partners: int, worker: int) -> dict[str, float]:
     begun, used, lines = time.perf_counter(), time.process_time(), 0
     for name in _partners_of(known, worker):
         (cycle,) = cycles_of_month(known.partner(name), MONTH)
-        lines += charges_now(cycle, known, lake, registry, buckets=BUCKETS).charges.height
+        lines += charge(cycle, known, lake, registry, buckets=BUCKETS).charges.height
     return {
         "lines": lines,
         "seconds": time.perf_counter() - begun,
         "processor": time.process_time() - used,
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak": _peak(),
     }
+
+
+def _peak() -> int:
+    """Most bytes this process held; unlike ru_maxrss it does not begin with its parent's."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def _partners_of(known: Reference, worker: int) -> Iterator[str]:
