@@ -25,6 +25,9 @@ REPLACED = "replaced"
 
 It carries that in `exact_amount`, its `amount` is 0, and no document shows it."""
 
+FEE_KINDS = ("recurring", "one_time", "capacity")
+"""Kinds of fees: what is due of them depends on what final cycles have billed of it."""
+
 
 @dataclass(frozen=True)
 class ShortCallCount:
@@ -40,6 +43,21 @@ class ShortCallCount:
 
 
 @dataclass(frozen=True)
+class BilledFee:
+    """What a final cycle has billed of a fee for some days, both included, before rounding.
+
+    `agreement` is the key of the version that billed it.
+    """
+
+    kind: str
+    agreement: str
+    fee: str
+    first: date
+    last: date
+    exact: Decimal
+
+
+@dataclass(frozen=True)
 class Facts:
     """What the charges of one cycle are made from; nothing else goes in.
 
@@ -51,7 +69,9 @@ class Facts:
     order. `short_calls` counts those of the period by agreement key. `deals` are the partner's:
     the rules of a swap already stand in its agreements. `bills` tells whether the cycle bills a
     local day, its own or one that no cycle has billed; `charged_once` are the one-time fees that
-    other cycles have charged for good, by agreement id and fee.
+    other cycles have charged for good, by agreement id and fee. `billed_fees` are the stretches
+    of other fees that final cycles have billed; `late_since` is the day from which this cycle
+    bills what was agreed late and corrects what was billed, None when that is another's to do.
     """
 
     cycle: Cycle
@@ -63,12 +83,20 @@ class Facts:
     deals: Sequence[Deal] = ()
     bills: Callable[[date], bool] | None = None
     charged_once: Collection[tuple[str, str]] = ()
+    billed_fees: Sequence[BilledFee] = ()
+    late_since: date | None = None
 
     def bills_day(self, day: date) -> bool:
         """Whether what is charged for a day belongs to this cycle: one of its own days unless
         `bills` tells."""
         own = self.cycle.period.start <= day < self.cycle.period.end
         return own if self.bills is None else self.bills(day)
+
+    def bills_fee_of(self, day: date) -> bool:
+        """Whether a fee that falls due on a day belongs to this cycle, as `late_since` allows."""
+        begins = self.cycle.period.start
+        late = self.late_since is not None and self.late_since <= day < begins
+        return (day >= begins or late) and self.bills_day(day)
 
     @property
     def terms(self) -> Mapping[str, Agreement]:

@@ -17,7 +17,7 @@ from billing_assets.charging.carry import (
     cycles_to_bring,
 )
 from billing_assets.charging.cycles import Cycle
-from billing_assets.charging.line import Facts, ShortCallCount
+from billing_assets.charging.line import FEE_KINDS, BilledFee, Facts, ShortCallCount
 from billing_assets.charging.lines import carrying, charge_cycle, totals
 from billing_assets.charging.short_calls import count_short_calls
 from billing_assets.charging.unbilled import MEASURES, Claim, claim, unbilled_usage
@@ -100,6 +100,7 @@ def charges_now(
         "days": _span(usage),
     }
     agreements = reference.agreements_of(cycle.partner)
+    fees = _billed_fees(cycle, claimed, lake)
     facts = Facts(
         cycle,
         agreements,
@@ -108,7 +109,11 @@ def charges_now(
         deals=reference.deals_of(cycle.partner),
         short_calls=_short_calls(cycle, [a.terms for a in agreements], lake),
         bills=claimed.bills,
-        charged_once=_charged_once(cycle, registry, lake),
+        charged_once={
+            (one.agreement.partition("@")[0], one.fee) for one in fees if one.kind == "one_time"
+        },
+        billed_fees=fees,
+        late_since=_late_since(claimed),
     )
     facts = replace(facts, billed=_billed(facts, now))
     charges = charge_cycle(facts, buckets=buckets, sources=sources)
@@ -165,22 +170,29 @@ def _short_calls(
     return count_short_calls(_legs(cycle, lake), agreements, cycle.period)
 
 
-def _charged_once(cycle: Cycle, registry: Registry, lake: Lake) -> set[tuple[str, str]]:
-    """One-time fees on final cycles of the partner, by agreement id and fee."""
-    final = [
-        known.id
-        for known in registry.cycles.list(partner=cycle.partner)
-        if known.state in FINALISED and known.id != cycle.cycle
-    ]
+def _billed_fees(cycle: Cycle, claimed: Claim, lake: Lake) -> list[BilledFee]:
+    """The fees that the partner's final cycles have billed."""
+    final = [known.id for known in claimed.final_cycles]
     if not final:
-        return set()
+        return []
     rows = (
         lake.scan(CHARGE, part={"cycle": final})
-        .filter(pl.col("kind") == "one_time")
-        .select(pl.col("agreement").str.split("@").list.first(), "inputs")
+        .filter(pl.col("kind").is_in(FEE_KINDS), pl.col("partner") == cycle.partner)
+        .select("kind", "agreement", "inputs", "first_day", "last_day", "exact_amount")
+        .sort(pl.all())
         .collect()
     )
-    return {(agreement, str(json.loads(inputs)["fee"])) for agreement, inputs in rows.iter_rows()}
+    return [
+        BilledFee(kind, agreement, str(json.loads(inputs)["fee"]), first, last, exact)
+        for kind, agreement, inputs, first, last, exact in rows.iter_rows()
+    ]
+
+
+def _late_since(claimed: Claim) -> date | None:
+    """The first day that final cycles have billed, for the cycle that takes what came late."""
+    if not claimed.takes_late:
+        return None
+    return min((known.period.start for known in claimed.final_cycles), default=None)
 
 
 def _legs(cycle: Cycle, lake: Lake) -> pl.LazyFrame:

@@ -46,7 +46,16 @@ TYPE_CODES: Final = {
 SELF_BILLED_CREDIT: Final = "261"
 """UNTDID 1001 of a credit note that we issue to ourselves in the partner's name."""
 
-UNIT_CODES: Final = {"minute": "MIN", "kb": "2P", "mb": "4L", "month": "MON", "day": "DAY"}
+UNIT_CODES: Final = {
+    "minute": "MIN",
+    "kb": "2P",
+    "mb": "4L",
+    "mbps": "E20",
+    "month": "MON",
+    "quarter": "QAN",
+    "year": "ANN",
+    "day": "DAY",
+}
 """UN/ECE Recommendation 20; everything counted (calls, messages, fees) is C62, 'one'."""
 
 EXEMPTIONS: Final[dict[TaxCategory, tuple[str, str]]] = {

@@ -20,6 +20,7 @@ from pydantic import (
 
 from billing_assets.core.money import Rounding
 from billing_assets.reference.channels import Channels, Format
+from billing_assets.reference.fees import OneTime, Recurring, require_distinct
 from billing_assets.reference.forms import Form, Identifier, Name
 from billing_assets.reference.values import (
     Codes,
@@ -457,27 +458,6 @@ class Notice(Form):
     cut_off: Clock | None = None
 
 
-class Recurring(Form):
-    """A fee by month for some quantity; the first and last month by actual days (I01, I02)."""
-
-    fee: Identifier
-    title: Name
-    price: Price
-    quantity: Annotated[DecimalText, Field(gt=0)] = Decimal(1)
-    valid_from: Day = Field(alias="from")
-    valid_to: Day | None = Field(default=None, alias="to")
-
-
-class OneTime(Form):
-    """A fee that is charged once, in the cycle that bills its day (I04)."""
-
-    fee: Identifier
-    title: Name
-    price: Price
-    quantity: Annotated[DecimalText, Field(gt=0)] = Decimal(1)
-    day: Day = Field(alias="on")
-
-
 class Agreement(Form):
     """What one partner and we agreed for one service and one side, in one version.
 
@@ -573,6 +553,8 @@ class Agreement(Form):
                 f"(duration.from), so event_time must be {self.duration.start}, "
                 f"not {self.event_time}"
             )
+        require_distinct("recurring", [fee.fee for fee in self.recurring])
+        require_distinct("one_time", [fee.fee for fee in self.one_time])
         if self.rounding.quantity and (
             self.crossing == "split" or self.minimum or self.cap is not None
         ):
