@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from billing_assets.core.errors import BillingError, SliceConflict
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATED_LEG, SUSPENSE, USAGE_DAILY, XDR
-from billing_assets.rating import rerate
+from billing_assets.rating.change import Change, DayRerated
 from billing_assets.rating.day import daily_usage, rate_day
 from billing_assets.rating.plan import compile_plan
-from billing_assets.rating.rerate import DayRerated, rerate_day
+from billing_assets.rating.rerate import rerate_day
 from billing_assets.rating.scope import RatingScope
 from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Leg
@@ -233,24 +233,24 @@ def test_another_writer_of_the_slice_wins_and_this_one_begins_again(
     after = world(
         P01=rates(c44="0.70"), P02=rates(c44="0.80"), P03=rates(c44="0.40"), S=rates(c44="0.25")
     )
-    write = rerate._Change.write
+    write = Change.write
     rivals = [True]
 
-    def late(change: rerate._Change) -> None:
+    def late(change: Change) -> None:
         if rivals and rivals.pop():
             rate_day(lake, compile_plan(BEFORE, TEN, buckets=BUCKETS))
         write(change)
 
-    monkeypatch.setattr(rerate._Change, "write", late)
+    monkeypatch.setattr(Change, "write", late)
     result = again(lake, after, partners=("P01",), destinations=("D44",))
     assert result.changed and not rivals
     assert again(lake, after, partners=("P01",), destinations=("D44",)).changed == 0
 
-    def always(change: rerate._Change) -> None:
+    def always(change: Change) -> None:
         rate_day(lake, compile_plan(BEFORE, TEN, buckets=BUCKETS))
         write(change)
 
-    monkeypatch.setattr(rerate._Change, "write", always)
+    monkeypatch.setattr(Change, "write", always)
     with pytest.raises(SliceConflict, match="another run replaced rated_leg"):
         again(lake, after, partners=("P02",), destinations=("D44",))
 

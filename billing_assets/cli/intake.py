@@ -8,16 +8,20 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from billing_assets.cli.output import JSON_HELP, print_json, show
+from billing_assets.cli.output import JSON_HELP, console, print_json, show
+from billing_assets.cli.rerate import carry_out, show_changes
 from billing_assets.core.errors import BillingError
 from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
 from billing_assets.intake.presets import PRESETS
 from billing_assets.intake.sequence import ranges, sequence_report
 from billing_assets.intake.trial import try_file
+from billing_assets.intake.withdrawal import file_named, replay, withdraw
+from billing_assets.rating.requests import FILE_KEY
 from billing_assets.reference.load import load_reference, read_folder
 from billing_assets.reference.sources import Source
 from billing_assets.reference.yamltext import Located
+from billing_assets.registry.files import FileEntry
 
 app = typer.Typer(help="Mediation files: presets, trials, what came in.", no_args_is_help=True)
 
@@ -119,6 +123,62 @@ def files(
     shown = [{**row, "number": str(row["number"] or "")} for row in rows]
     show(shown, "Files", as_json=False, empty="no file yet")
     show(audit, "Continuity (UTC)", as_json=False, empty="no source")
+
+
+Why = Annotated[str, typer.Option("--reason", help="why; kept with the re-rate request")]
+NamedFile = Annotated[str, typer.Argument(help="name or content hash of a file that came")]
+
+
+@app.command("withdraw")
+def withdraw_(file: NamedFile, reason: Why = "") -> None:
+    """Take a file back that its switch should not have sent: its records are billed no more.
+
+    The legs of its records go, copies in other files take their place, drafted cycles follow and
+    final ones are corrected by the next. Where the switch sends another file instead, drop that
+    into the inbox; this one comes back by `icb intake replay` alone.
+    """
+    home = Installation.open()
+    entry = file_named(home.registry.files, file)
+    who, now = home.settings.user, datetime.now(UTC)
+    days = withdraw(entry, reason, lake=home.lake, log=home.registry.files, now=now, who=who)
+    _follow(home, entry, days, f"withdrawn: {reason}")
+
+
+@app.command("replay")
+def replay_(file: NamedFile, reason: Why = "") -> None:
+    """Read a file once more from the archive, as its source is described now.
+
+    For a preset or mapping that was mended, or a file that was withdrawn by mistake. Legs of its
+    records are priced again, all others stay.
+    """
+    home = Installation.open()
+    entry = file_named(home.registry.files, file)
+    days = replay(
+        entry,
+        reason,
+        home.reference.sources,
+        lake=home.lake,
+        log=home.registry.files,
+        blobs=home.blobs,
+        now=datetime.now(UTC),
+        who=home.settings.user,
+    )
+    _follow(home, entry, days, f"read again: {reason}")
+
+
+def _follow(home: Installation, entry: FileEntry, days: list[date], reason: str) -> None:
+    """Let records, legs and drafted cycles follow a file, and print what that changed."""
+    if not days:
+        console.print(f"{entry.name} has no records")
+        return
+    scope = {
+        "first": days[0].isoformat(),
+        "last": days[-1].isoformat(),
+        "file": entry.name,
+        FILE_KEY: entry.file_key,
+    }
+    made = home.registry.rerates.make(scope, reason, now=datetime.now(UTC), who=home.settings.user)
+    show_changes(carry_out(made, records=True), f"Re-rate request {made.number}: {entry.name}")
 
 
 _COUNTS = ("received", "landed", "rejected", "filtered")

@@ -17,11 +17,12 @@ from billing_assets.core.errors import BillingError
 from billing_assets.core.money import from_e10
 from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
-from billing_assets.lake.tables import XDR
+from billing_assets.lake.tables import RATED_LEG, XDR
 from billing_assets.rating.history import price_history
 from billing_assets.rating.impact import impact_of
 from billing_assets.rating.requests import (
     CHANGE_COLUMNS,
+    ROLLS_BACK,
     change_rows,
     check_scope,
     fields_of,
@@ -88,11 +89,16 @@ def rerate(
     check_scope(scope, home.reference, home.lake, _now().date())
     tried = _dry_run(home, scope)
     if dry_run:
-        _print(tried, csv_file, f"Would change: {scope.describe()}", as_json=as_json)
+        show_changes(tried, f"Would change: {scope.describe()}", csv_file=csv_file, as_json=as_json)
         return
     made = home.registry.rerates.make(fields_of(scope), reason, now=_now(), who=home.settings.user)
-    rows = _carry_out(made)
-    _print(rows, csv_file, f"Re-rate request {made.number}: {scope.describe()}", as_json=as_json)
+    rows = carry_out(made)
+    show_changes(
+        rows,
+        f"Re-rate request {made.number}: {scope.describe()}",
+        csv_file=csv_file,
+        as_json=as_json,
+    )
 
 
 @app.command("list")
@@ -193,7 +199,29 @@ def approve(
     if refuse:
         console.print(f"re-rate request {number} is refused")
         return
-    _print(_carry_out(decided), None, f"Re-rate request {number}", as_json=False)
+    show_changes(carry_out(decided), f"Re-rate request {number}")
+
+
+@app.command()
+def rollback(
+    number: int,
+    reason: Annotated[str, typer.Option(help="why it is taken back; kept with the request")] = "",
+) -> None:
+    """Take a request back: its legs get the prices that they had before it.
+
+    What a later request priced since stays: take that one back first. Drafted cycles follow.
+    """
+    home = Installation.open()
+    taken = home.registry.rerates.get(number)
+    days = sorted({one.day for one in home.registry.rerates.days(number)})
+    if not days:
+        raise BillingError(f"re-rate request {number} has changed nothing yet")
+    scope = {"first": days[0].isoformat(), "last": days[-1].isoformat(), ROLLS_BACK: number}
+    made = home.registry.rerates.make(
+        scope, reason or f"taken back: {taken.reason}", now=_now(), who=home.settings.user
+    )
+    rows = carry_out(made)
+    show_changes(rows, f"Re-rate request {made.number} takes {number} back")
 
 
 def _dry_run(home: Installation, scope: RatingScope) -> list[dict[str, object]]:
@@ -220,23 +248,29 @@ def _dry_run(home: Installation, scope: RatingScope) -> list[dict[str, object]]:
     return rows
 
 
-def _carry_out(request: Request) -> list[dict[str, object]]:
-    """Run a request in Dagster, then the open cycles that it touches; its changes as rows."""
+def carry_out(request: Request, *, records: bool = False) -> list[dict[str, object]]:
+    """Run a request in Dagster, then the open cycles that it touches; its changes as rows.
+
+    With `records` the records of its days are made anew first.
+    """
     from billing_assets.orchestration.runs import Runs  # noqa: PLC0415 - seconds to import
 
     with Runs.of(Settings()) as runs:
         home = runs.installation
         scope_days = [
             day
-            for day in home.lake.days(XDR)
+            for day in sorted({*home.lake.days(XDR), *home.lake.days(RATED_LEG)})
             if str(request.scope["first"]) <= day.isoformat() <= str(request.scope["last"])
         ]
         with console.status(f"rating {len(scope_days)} days again"):
-            runs.rerate(request.number, scope_days)
+            runs.rerate(request.number, scope_days, records=records)
         rows = [row for day in home.registry.rerates.days(request.number) for row in _rows(day)]
         for partner, month, cycles in _open_cycles(home, rows):
             with console.status(f"running {', '.join(cycles)} again"):
                 runs.draft(month, [partner], None, cycles)
+        if records:
+            with console.status("balancing the records"):
+                runs.marts(sorted({day.isoformat()[:7] for day in scope_days}))
         return rows
 
 
@@ -271,9 +305,14 @@ def _rows(day: Day) -> list[dict[str, object]]:
     ]
 
 
-def _print(
-    rows: list[dict[str, object]], csv_file: Path | None, title: str, *, as_json: bool
+def show_changes(
+    rows: list[dict[str, object]],
+    title: str,
+    *,
+    csv_file: Path | None = None,
+    as_json: bool = False,
 ) -> None:
+    """Print the changes of a request with their sums by currency, and write them as CSV."""
     if csv_file:
         with csv_file.open("w", newline="") as stream:
             writer = csv.DictWriter(stream, list(rows[0]) if rows else ["day"])

@@ -338,4 +338,5 @@ _GROUP_BYTES, _GROUP_FILES = 128 * 1024 * 1024, 500
 
 
 def _landed(entry: FileEntry | None) -> bool:
-    return entry is not None and entry.state is FileState.LANDED
+    """Whether a content needs no landing: it did, or it was withdrawn and comes back by hand."""
+    return entry is not None and entry.state in (FileState.LANDED, FileState.WITHDRAWN)

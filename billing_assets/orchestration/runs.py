@@ -87,12 +87,21 @@ class Runs:
                 tags={START_TAG: first.isoformat(), END_TAG: last.isoformat()},
             )
 
-    def rerate(self, request: int, days: Sequence[date]) -> None:
-        """Carry out a re-rate request on some UTC days, in the asset that rates them."""
+    def rerate(self, request: int, days: Sequence[date], *, records: bool = False) -> None:
+        """Carry out a re-rate request on some UTC days, in the asset that rates them.
+
+        With `records` the days' records are made anew first.
+        """
         reason = self.installation.registry.rerates.get(request).reason
         for first, last in _stretches(days):
             self._run(
-                ["rated_leg", "suspense", "usage_daily", *CONTROL_DAYS],
+                [
+                    *(["xdr"] if records else []),
+                    "rated_leg",
+                    "suspense",
+                    "usage_daily",
+                    *CONTROL_DAYS,
+                ],
                 tags={
                     START_TAG: first.isoformat(),
                     END_TAG: last.isoformat(),

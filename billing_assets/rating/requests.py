@@ -10,11 +10,19 @@ from billing_assets.core.errors import BillingError, NotFound
 from billing_assets.core.money import from_e10
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATED_LEG, XDR
-from billing_assets.rating.rerate import CHANGES_SCHEMA, DayRerated, rerate_day
+from billing_assets.rating.change import CHANGES_SCHEMA, DayRerated
+from billing_assets.rating.follow import follow_day
+from billing_assets.rating.rerate import rerate_day
+from billing_assets.rating.rollback import rollback_day
 from billing_assets.rating.scope import RatingScope
 from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Leg, Service
 from billing_assets.registry.registry import Registry
+from billing_assets.registry.rerates import Request
+
+FILE_KEY, ROLLS_BACK = "file_key", "rolls_back"
+"""Fields of a request's scope: the file whose records its legs follow, the request it takes
+back."""
 
 CHANGE_COLUMNS = (
     "day",
@@ -95,27 +103,66 @@ def run_request(
     days: list[date] | None = None,
     now: Callable[[], datetime],
     who: str,
+    reference_as: Callable[[str], Reference] | None = None,
     progress: Callable[[DayRerated], None] = lambda _: None,
 ) -> list[DayRerated]:
     """Carry out a request on its days that hold records (or some of them), and record each.
 
-    A run that died is completed by running the request again. Raises as `rerate_day` does.
+    A request rates a scope anew, lets the legs of a file follow its records (`file_key`), or takes
+    another one back (`rolls_back`, which needs `reference_as` to read an earlier version). A run
+    that died is completed by running the request again. Raises as `rerate_day` does.
     """
     request = registry.rerates.begin(number, now=now(), who=who)
     scope = scope_of(request.scope)
-    held = set(lake.days(XDR))
+    held = set(lake.days(XDR)) | set(lake.days(RATED_LEG))
     done = []
+
+    def on(day: date) -> DayRerated:
+        if FILE_KEY in request.scope:
+            key = int(str(request.scope[FILE_KEY]))
+            return follow_day(lake, reference, day, key, buckets=buckets, request=number)
+        if ROLLS_BACK in request.scope:
+            return rollback_day(
+                lake,
+                [one for one in registry.rerates.days(_taken_back(request)) if one.day == day],
+                day,
+                earlier=lambda: _earlier(registry, _taken_back(request), day, reference_as),
+                buckets=buckets,
+                request=number,
+            )
+        return rerate_day(lake, reference, scope, day, buckets=buckets, request=number)
+
     for day in scope.days if days is None else days:
         if day not in held or not scope.first <= day <= scope.last:
             continue
         before = lake.version(RATED_LEG)
-        outcome = rerate_day(lake, reference, scope, day, buckets=buckets, request=number)
+        outcome = on(day)
         _record(outcome, number, before, lake, registry, reference, now=now(), who=who)
         progress(outcome)
         done.append(outcome)
     if days is None or set(scope.days) & held <= {d.day for d in registry.rerates.days(number)}:
         registry.rerates.end(number, now=now(), who=who)
     return done
+
+
+def _taken_back(request: Request) -> int:
+    return int(str(request.scope[ROLLS_BACK]))
+
+
+def _earlier(
+    registry: Registry, number: int, day: date, reference_as: Callable[[str], Reference] | None
+) -> Reference:
+    """The reference data by which a day was rated before a request first did."""
+    runs = registry.rerates.days(day=day)
+    first = next(run for run in runs if run.request == number)
+    earlier = [
+        plan.reference_hash
+        for plan in registry.versions.plans_of_day(day)
+        if plan.compiled_at <= first.rated_at and plan.hash != first.plan
+    ]
+    if reference_as is None or not earlier:
+        raise BillingError(f"it is not known how {day} was rated before request {number}")
+    return reference_as(earlier[-1])
 
 
 def _record(

@@ -152,6 +152,17 @@ class FileLog:
         with self._database.writing() as connection:
             return [_record(connection, one, now=now, who=who) for one in arrivals]
 
+    def restate(
+        self, entry: FileEntry, counts: Sequence[DayCount], *, now: datetime, who: str
+    ) -> None:
+        """Write what holds of a known file from now on: it was withdrawn, or read once more."""
+        facts = FileFacts(**{name: getattr(entry, name) for name in FileFacts.__dataclass_fields__})
+        with self._database.writing() as connection:
+            known = _one(connection, select(file).where(file.c.file_key == entry.file_key))
+            if known is None:
+                raise ValueError(f"{entry.name} is not in the file log")
+            _replace(connection, known, facts, counts, now=now, who=who)
+
     def redelivered(self, facts: FileFacts, copy: int, *, now: datetime, who: str) -> bool:
         """Log a copy of a landed file as `redelivered`; False when it is the one that landed."""
         with self._database.writing() as connection:

@@ -37,10 +37,14 @@ from billing_assets.core.ids import canonical_json
 
 
 class FileState(StrEnum):
-    """What became of a delivered file; `redelivered` is a state of deliveries only."""
+    """What became of a delivered file; `redelivered` is a state of deliveries only.
+
+    The records of a `withdrawn` file count as filtered: it was taken back after it had landed.
+    """
 
     LANDED = "landed"
     QUARANTINED = "quarantined"
+    WITHDRAWN = "withdrawn"
     REDELIVERED = "redelivered"
 
 

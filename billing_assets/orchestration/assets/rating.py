@@ -17,16 +17,18 @@ from billing_assets.orchestration.groups import Group
 from billing_assets.orchestration.partitions import USAGE_DAYS
 from billing_assets.orchestration.resources import Home, now
 from billing_assets.orchestration.tables import markdown
+from billing_assets.rating.change import DayRerated
 from billing_assets.rating.day import DayRated, rate_day
 from billing_assets.rating.plan import compile_plan
 from billing_assets.rating.requests import (
+    FILE_KEY,
+    ROLLS_BACK,
     change_rows,
     check_scope,
     fields_of,
     run_request,
     scope_of,
 )
-from billing_assets.rating.rerate import DayRerated
 
 OUTPUTS = {
     "rated_leg": "Priced legs: what partners owe us (customer) and what we owe (supplier).",
@@ -139,9 +141,12 @@ def _rerate(
         days=days,
         now=now,
         who=who,
+        reference_as=installation.reference_as,
         progress=told,
     )
-    if not any(outcome.candidates for outcome in done):
+    asked = registry.rerates.get(number).scope
+    scoped = FILE_KEY not in asked and ROLLS_BACK not in asked
+    if scoped and not any(outcome.candidates for outcome in done):
         raise BillingError(
             f"re-rate request {number} matches no leg on these days",
             hint="look at its scope: `icb rerate show`",
