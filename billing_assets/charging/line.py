@@ -72,6 +72,7 @@ class Facts:
     other cycles have charged for good, by agreement id and fee. `billed_fees` are the stretches
     of other fees that final cycles have billed; `late_since` is the day from which this cycle
     bills what was agreed late and corrects what was billed, None when that is another's to do.
+    `samples` are the reference's.
     """
 
     cycle: Cycle
@@ -85,6 +86,7 @@ class Facts:
     charged_once: Collection[tuple[str, str]] = ()
     billed_fees: Sequence[BilledFee] = ()
     late_since: date | None = None
+    samples: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
     def bills_day(self, day: date) -> bool:
         """Whether what is charged for a day belongs to this cycle: one of its own days unless

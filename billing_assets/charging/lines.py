@@ -7,6 +7,7 @@ from decimal import Decimal
 import polars as pl
 
 from billing_assets.charging.balance import balance_lines
+from billing_assets.charging.capacity import capacity_lines
 from billing_assets.charging.commitments import commitment_lines
 from billing_assets.charging.cycles import Cycle
 from billing_assets.charging.line import REPLACED, Facts, Line
@@ -22,6 +23,7 @@ from billing_assets.lake.tables import CHARGE
 MODELS: Sequence[Callable[[Facts], list[Line]]] = (
     recurring_lines,
     one_time_lines,
+    capacity_lines,
     short_call_lines,
     balance_lines,
 )

@@ -43,6 +43,7 @@ def quote_cycles(priced: PricedUsage, month: str | None = None) -> pl.DataFrame:
                             legs, terms, period, records=pl.col("records")
                         ),
                         deals=[d for d in deals if d.directions[0].agreement in offers],
+                        samples=priced.agreements.reference.samples,
                     ),
                     buckets=1,
                     sources={"usage": "priced without an installation"},

@@ -114,6 +114,7 @@ def charges_now(
         },
         billed_fees=fees,
         late_since=_late_since(claimed),
+        samples=reference.samples,
     )
     facts = replace(facts, billed=_billed(facts, now))
     charges = charge_cycle(facts, buckets=buckets, sources=sources)

@@ -59,6 +59,7 @@ BUILT = frozenset(
         Model.LATE,
         Model.PARTIALS,
         Model.ONE_TIME,
+        Model.CAPACITY,
         Model.TIER,
         Model.REBATE,
         Model.COMMITMENT,

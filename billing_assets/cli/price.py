@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import polars as pl
 import typer
 
+from billing_assets.charging.capacity import missing_samples
 from billing_assets.charging.quote import quote_cycles
 from billing_assets.cli.output import JSON_HELP, console, fail, print_json, show
 from billing_assets.core.errors import BillingError
@@ -86,7 +87,7 @@ def quote(
         "charges": [_charge(row) for row in charges.iter_rows(named=True)],
         "totals": _totals(rows, charges),
         "breaches": [asdict(breach) for breach in reference.reference.breaches],
-        "notes": list(priced.notes),
+        "notes": [*priced.notes, *missing_samples(charges)],
     }
 
 

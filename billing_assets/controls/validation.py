@@ -11,6 +11,7 @@ from decimal import Decimal
 
 import polars as pl
 
+from billing_assets.charging.capacity import missing_samples
 from billing_assets.charging.run import Charged
 from billing_assets.controls.balance import imbalances
 from billing_assets.controls.profile import silent_days, silent_hours
@@ -196,6 +197,17 @@ def _suspense(e: Evidence) -> Iterator[Found]:
             yield "suspense_age", f"{reason}: the oldest waits for {age} days", query
 
 
+def _samples(e: Evidence) -> Iterator[Found]:
+    """Capacity by too few samples: its level may be too low."""
+    for said in missing_samples(e.charged.charges):
+        yield (
+            "missing_samples",
+            said,
+            "SELECT description, first_day, last_day, amount, inputs FROM charge WHERE cycle = "
+            f"'{e.charged.cycle.cycle}' AND kind = 'capacity'",
+        )
+
+
 def _free(e: Evidence) -> Iterator[Found]:
     free = e.charged.usage.filter(
         (pl.col("pricing") == "priced") & (pl.col("rate_e10") == 0) & (pl.col("answered") > 0)
@@ -351,6 +363,7 @@ _CHECKS = (
     _profile,
     _sequences,
     _suspense,
+    _samples,
     _free,
     _destinations,
     _fixing,

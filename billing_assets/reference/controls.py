@@ -50,6 +50,9 @@ RULES: Mapping[str, Rule] = {
     "suspense": Rule(_BLOCKING, "rating", "share or value in suspense over its threshold"),
     "suspense_open": Rule(_WARNING, "rating", "some traffic in suspense, below the threshold"),
     "suspense_age": Rule(_WARNING, "rating", "records in suspense longer than allowed"),
+    "missing_samples": Rule(
+        _BLOCKING, "network operations", "capacity by fewer samples than its interval asks for"
+    ),
     "zero_rate": Rule(_WARNING, "rating", "answered traffic at a rate of zero"),
     "invalid_destination": Rule(_WARNING, "rating", "answered traffic without valid destination"),
     "missing_fixing": Rule(_BLOCKING, "finance", "no exchange rate for the cycle's currency"),

@@ -34,6 +34,7 @@ _DECK_FIELDS = {
     "notice",
     "recurring",
     "one_time",
+    "capacity",
     "title",
     "contract_reference",
 }
@@ -112,6 +113,10 @@ def differences(before: Reference, after: Reference) -> Differences:
     if not before.fixings.equals(after.fixings):
         heights = (str(before.fixings.height), str(after.fixings.height))
         terms.append(TermChange("fixings", "fixings.csv", "rows", *heights))
+    for path in sorted({*before.samples, *after.samples}):
+        if before.files.get(path) != after.files.get(path):
+            rows = (_rows(before, path), _rows(after, path))
+            terms.append(TermChange("samples", path, "rows", *rows))
     old_ledger = {"ledger": before.ledger} if before.ledger else {}
     new_ledger = {"ledger": after.ledger} if after.ledger else {}
     terms += _changes("ledger", "ledger", old_ledger.get("ledger"), new_ledger.get("ledger"))
@@ -128,6 +133,11 @@ def differences(before: Reference, after: Reference) -> Differences:
     return Differences(
         before.version, after.version, tuple(terms), pl.concat(rates), tuple(affected)
     )
+
+
+def _rows(reference: Reference, path: str) -> str:
+    samples = reference.samples.get(path)
+    return "" if samples is None else str(samples.height)
 
 
 def _terms(reference: Reference) -> Mapping[str, Agreement]:

@@ -1,4 +1,4 @@
-"""Terms of fees that no record causes: recurring and one-time.
+"""Terms of fees that no record causes: recurring, one-time and capacity.
 
 Days are local days of the agreement. Changes are dated steps, so that what held on a day in the
 past stays written.
@@ -114,6 +114,37 @@ class OneTime(Form):
     price: Price
     quantity: Annotated[DecimalText, Field(gt=0)] = Decimal(1)
     day: Day = Field(alias="on")
+
+
+class Capacity(Form):
+    """Capacity of ports by month: a commitment, and what a percentile of samples is above it (H06).
+
+    `commit` is in Mbps, prices are for one Mbps a month. `samples` names CSV files relative to the
+    agreement; the `ports` are added up by instant. A sample is due every `interval_minutes`; when
+    more than `tolerance` of them (a fraction) are missing, the cycle is blocked. A month that
+    `from` or `to` cuts is by actual days.
+    """
+
+    capacity: Identifier
+    title: Name
+    commit: Annotated[DecimalText, Field(ge=0)]
+    commit_price: Price
+    burst_price: Price
+    share: Annotated[DecimalText, Field(gt=0, le=1)] = Decimal("0.95")
+    interval_minutes: Annotated[int, Field(ge=1, le=10080)] = 5
+    tolerance: Annotated[DecimalText, Field(ge=0, lt=1)] = Decimal("0.01")
+    samples: Name
+    ports: Annotated[tuple[Name, ...], Field(min_length=1)]
+    valid_from: Day = Field(alias="from")
+    valid_to: Day | None = Field(default=None, alias="to")
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> "Capacity":
+        if self.valid_to is not None and self.valid_to < self.valid_from:
+            raise ValueError(f"to {self.valid_to} is before from {self.valid_from}")
+        if len(set(self.ports)) < len(self.ports):
+            raise ValueError("ports: one stands twice")
+        return self
 
 
 def require_distinct(field: str, names: Sequence[str]) -> None:

@@ -4,7 +4,8 @@ Pure: a mapping of paths to bytes goes in, so any past version can be loaded fro
 A file with a problem is set aside and its last good version stays in force; the rest loads.
 
 Folder: carrier.yaml, calendars.yaml, sources.yaml, layouts.yaml, controls.yaml, ledger.yaml,
-fixings.csv, partners/*.yaml, agreements/*.yaml and the sheets that agreements name, deals/*.yaml.
+fixings.csv, partners/*.yaml, agreements/*.yaml and the sheets that agreements name, deals/*.yaml,
+samples/*.csv.
 """
 
 import io
@@ -33,6 +34,7 @@ from billing_assets.reference.layouts import Layout
 from billing_assets.reference.ledger import Ledger
 from billing_assets.reference.models import Agreement, Calendar, Carrier, Partner, TrunkRange
 from billing_assets.reference.retention import Retention
+from billing_assets.reference.samples import load_samples, unnamed_samples
 from billing_assets.reference.sources import Source
 from billing_assets.reference.yamltext import Located
 
@@ -57,7 +59,8 @@ class Reference:
     """All reference data of one version: what rating, charging and invoicing are given.
 
     `files` maps each path in force to its SHA-256; `version` is the hash of that mapping.
-    `fixings` has columns source, date, base, currency, units_per_base (text, exact).
+    `fixings` has columns source, date, base, currency, units_per_base (text, exact); `samples`
+    are those of capacity by file, in the columns of `samples.SAMPLES`.
     """
 
     version: str
@@ -74,6 +77,7 @@ class Reference:
     retention: Retention = field(default_factory=Retention)
     controls: Controls = field(default_factory=Controls)
     deals: tuple[Deal, ...] = ()
+    samples: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
     def partner(self, partner_id: str) -> Partner:
         """The partner of an id; raises `NotFound` that lists the known ones."""
@@ -190,6 +194,8 @@ class _Reader:
         agreements = self._agreements(partners, calendars, layouts)
         deals = self._deals()
         agreements = self._bound(agreements, deals)
+        samples, wrong = load_samples(self.files, [(a.file, a.terms.capacity) for a in agreements])
+        self.problems += wrong
         fixings = self._fixings()
         ledger = self._form("ledger.yaml", Ledger) if "ledger.yaml" in self.files else None
         retention = self._form("retention.yaml", Retention, Retention()) or Retention()
@@ -212,6 +218,7 @@ class _Reader:
             retention=retention,
             controls=controls,
             deals=tuple(deal for deal, _ in deals),
+            samples=samples,
         )
 
     def _located(self, path: str) -> Located | None:
@@ -367,6 +374,7 @@ class _Reader:
                             account,
                         )
                     )
+        self.problems += unnamed_samples(terms.capacity, located, self.files)
         if terms.bands:
             line = located.line(("bands",))
             if terms.bands.calendar and terms.bands.calendar not in calendars:

@@ -20,7 +20,7 @@ from pydantic import (
 
 from billing_assets.core.money import Rounding
 from billing_assets.reference.channels import Channels, Format
-from billing_assets.reference.fees import OneTime, Recurring, require_distinct
+from billing_assets.reference.fees import Capacity, OneTime, Recurring, require_distinct
 from billing_assets.reference.forms import Form, Identifier, Name
 from billing_assets.reference.values import (
     Codes,
@@ -511,6 +511,7 @@ class Agreement(Form):
     sheets: tuple[Sheet, ...] = ()
     recurring: tuple[Recurring, ...] = ()
     one_time: tuple[OneTime, ...] = ()
+    capacity: tuple[Capacity, ...] = ()
     volume: tuple[VolumeRule, ...] = ()
     commitments: tuple[Commitment, ...] = ()
 
@@ -555,6 +556,7 @@ class Agreement(Form):
             )
         require_distinct("recurring", [fee.fee for fee in self.recurring])
         require_distinct("one_time", [fee.fee for fee in self.one_time])
+        require_distinct("capacity", [one.capacity for one in self.capacity])
         if self.rounding.quantity and (
             self.crossing == "split" or self.minimum or self.cap is not None
         ):

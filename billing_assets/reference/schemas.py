@@ -1,5 +1,6 @@
 """JSON Schemas of every form of reference file, so that editors complete and check them."""
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -31,6 +32,14 @@ class Fixing(Form):
     units_per_base: Decimal
 
 
+class Sample(Form):
+    """One row of samples/*.csv: the level of a port at an instant, in Mbps."""
+
+    port: str
+    at: datetime
+    mbps: Decimal
+
+
 FORMS: dict[str, tuple[str, Any]] = {
     "carrier": ("carrier.yaml", Carrier),
     "calendars": ("calendars.yaml", dict[str, Calendar]),
@@ -43,8 +52,9 @@ FORMS: dict[str, tuple[str, Any]] = {
     "deal": ("deals/*.yaml", Deal),
     "sheet-row": ("sheets/*.csv, *.xlsx", RateRow),
     "fixing-row": ("fixings.csv", Fixing),
+    "sample-row": ("samples/*.csv", Sample),
 }
-"""Each form by name: the files it is for, and the model. Sheets and fixings: one row."""
+"""Each form by name: the files it is for, and the model. Sheets, fixings and samples: one row."""
 
 
 def json_schema(form: str) -> dict[str, object]:

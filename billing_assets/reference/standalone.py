@@ -4,9 +4,12 @@ For asking what usage would cost under an agreement, with nothing loaded. Every 
 on a trunk of its own, so that two offers for one account can be compared.
 """
 
+import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import polars as pl
 
 from billing_assets.core.errors import InputError, Problem
 from billing_assets.core.ids import canonical_json, sha256_of
@@ -52,7 +55,7 @@ class Standalone:
 
 
 def standalone_reference(paths: Sequence[Path], calendars: Path | None = None) -> Standalone:
-    """Load agreement files, the sheets that they name and a calendars.yaml.
+    """Load agreement files, the sheets and samples that they name and a calendars.yaml.
 
     Without `calendars`, a calendars.yaml is looked for beside each agreement and in the folder
     above, as a reference folder has it. Versions of one agreement may be given together. Raises
@@ -71,12 +74,13 @@ def standalone_reference(paths: Sequence[Path], calendars: Path | None = None) -
         if "deal" in value:
             place, names = f"deals/{key}", _named_in(value) or {key}
             named[place] = path
-        files = {place: content, **_sheets(key, value), **_layouts(path, problems)}
+        files = {place: content, **_beside(key, value), **_layouts(path, problems)}
         _join(groups, names, files, value)
     shared = _calendars(paths, calendars, problems)
     agreements: list[InForce] = []
     deals: list[Deal] = []
     hashes: dict[str, str] = {}
+    samples: dict[str, pl.DataFrame] = {}
     for group in groups:
         files, invented = group.files, _partner_files(group.values)
         loaded = load_reference({**files, **shared, **invented})
@@ -85,11 +89,13 @@ def standalone_reference(paths: Sequence[Path], calendars: Path | None = None) -
         agreements += loaded.reference.agreements
         deals += loaded.reference.deals
         hashes |= loaded.reference.files
+        samples |= loaded.reference.samples
     if problems or not agreements:
         raise InputError("cannot use the agreements", problems)
     base = load_reference({**shared, **_partner_files([])}).reference
     version = sha256_of(canonical_json(hashes))
-    return _assembled(agreements, replace(base, version=version, deals=tuple(deals)))
+    base = replace(base, version=version, deals=tuple(deals), samples=samples)
+    return _assembled(agreements, base)
 
 
 @dataclass(frozen=True)
@@ -154,17 +160,20 @@ def _value(key: str, content: bytes) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _sheets(key: str, value: Mapping[str, object]) -> dict[str, bytes]:
-    """The sheets that an agreement names; those that do not exist are told by loading."""
+def _beside(key: str, value: Mapping[str, object]) -> dict[str, bytes]:
+    """The sheets and samples that an agreement names; a missing one is told by loading."""
     found: dict[str, bytes] = {}
-    sheets = value.get("sheets")
-    for sheet in sheets if isinstance(sheets, list) else []:
-        name = sheet.get("file") if isinstance(sheet, dict) else None
-        if isinstance(name, str):
-            place = sheet_path(key, name)
-            path = Path(place.removeprefix(_ROOT))
-            if path.is_file():
-                found[place] = path.read_bytes()
+    for field, name in (("sheets", "file"), ("capacity", "samples")):
+        terms = value.get(field)
+        for term in terms if isinstance(terms, list) else []:
+            named = term.get(name) if isinstance(term, dict) else None
+            if not isinstance(named, str):
+                continue
+            place = Path(sheet_path(key, named).removeprefix(_ROOT))
+            pattern = place.name if field == "capacity" else glob.escape(place.name)
+            for path in place.parent.glob(pattern):
+                if path.is_file():
+                    found[_ROOT + path.as_posix()] = path.read_bytes()
     return found
 
 
