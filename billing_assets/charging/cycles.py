@@ -4,13 +4,14 @@ A calendar has monthly, weekly or semi-monthly cycles; ad hoc ones are opened by
 cut in the partner's zone. A cycle belongs to the month in which its last day lies.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from billing_assets.core.periods import Period, month_period
 from billing_assets.reference.models import DAYS, Cadence, Partner
+from billing_assets.registry.cycles import ADJUSTMENT
 from billing_assets.registry.cycles import Cycle as RegisteredCycle
 
 _WEEK = timedelta(days=7)
@@ -64,6 +65,15 @@ def ad_hoc_cycle(partner: Partner, first: date, last: date) -> Cycle:
     whole = partner.cadence is Cadence.AD_HOC and period == month_period(month, partner.zone)
     name = month if whole else f"{first}--{last}"
     return Cycle(f"{partner.partner}/{name}", partner.partner, month, period, Cadence.AD_HOC)
+
+
+def adjustment_of(known: RegisteredCycle, others: Collection[str]) -> Cycle:
+    """The next cycle that adjusts a final one: what its days have gained or lost since.
+
+    `others` are the names of all cycles of the partner.
+    """
+    number = next(n for n in range(1, len(others) + 2) if f"{known.id}/A{n}" not in others)
+    return Cycle(f"{known.id}/A{number}", known.partner, known.month, known.period, ADJUSTMENT)
 
 
 def registered_cycle(known: RegisteredCycle) -> Cycle:

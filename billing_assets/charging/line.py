@@ -73,6 +73,7 @@ class Facts:
     of other fees that final cycles have billed; `late_since` is the day from which this cycle
     bills what was agreed late and corrects what was billed, None when that is another's to do.
     `samples` are the reference's.
+    `billed_on` names the final cycle that first billed a local day, or nothing.
     """
 
     cycle: Cycle
@@ -87,6 +88,7 @@ class Facts:
     billed_fees: Sequence[BilledFee] = ()
     late_since: date | None = None
     samples: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    billed_on: Callable[[date], str] = lambda _: ""
 
     def bills_day(self, day: date) -> bool:
         """Whether what is charged for a day belongs to this cycle: one of its own days unless

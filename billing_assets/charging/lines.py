@@ -19,6 +19,7 @@ from billing_assets.charging.volume_lines import credit_lines, price_volumes
 from billing_assets.core.errors import BillingError
 from billing_assets.core.ids import bucket_of, stable_id
 from billing_assets.lake.tables import CHARGE
+from billing_assets.registry.cycles import ADJUSTMENT
 
 MODELS: Sequence[Callable[[Facts], list[Line]]] = (
     recurring_lines,
@@ -38,11 +39,12 @@ def charge_cycle(facts: Facts, *, buckets: int, sources: Mapping[str, object]) -
     """
     cycle = facts.cycle
     priced = price_volumes(facts)
-    lines = usage_lines(cycle, facts.terms, priced.kept)
+    lines = usage_lines(facts, priced.kept)
     lines += priced.lines
     lines += credit_lines(facts, priced)
     lines += commitment_lines(facts, priced)
-    lines += [line for model in MODELS for line in model(facts)]
+    if cycle.cadence != ADJUSTMENT:
+        lines += [line for model in MODELS for line in model(facts)]
     provenance = json.dumps(sources, sort_keys=True)
     charges = pl.DataFrame(
         [

@@ -115,6 +115,7 @@ def charges_now(
         billed_fees=fees,
         late_since=_late_since(claimed),
         samples=reference.samples,
+        billed_on=claimed.billed_on,
     )
     facts = replace(facts, billed=_billed(facts, now))
     charges = charge_cycle(facts, buckets=buckets, sources=sources)

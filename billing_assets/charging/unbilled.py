@@ -18,7 +18,7 @@ from billing_assets.core.errors import StateError
 from billing_assets.core.periods import Period
 from billing_assets.lake.tables import USAGE_DAILY
 from billing_assets.reference.models import Cadence
-from billing_assets.registry.cycles import FINALISED, USAGE_VERSION
+from billing_assets.registry.cycles import ADJUSTMENT, FINALISED, USAGE_VERSION
 from billing_assets.registry.cycles import Cycle as RegisteredCycle
 
 TAKES_LATE = "takes_late_usage"
@@ -87,6 +87,12 @@ class Claim:
 
     def _others(self) -> tuple[RegisteredCycle, ...]:
         return (*self.open_cycles, *self.final_cycles)
+
+    def billed_on(self, day: date) -> str:
+        """The final cycle whose documents first billed a day; empty when none did."""
+        billed = [one for one in self.final_cycles if self._has_billed(one, day)]
+        first = min(billed, key=lambda one: int(one.totals[USAGE_VERSION]), default=None)
+        return first.id if first else ""
 
     @property
     def versions(self) -> set[int]:
@@ -183,9 +189,12 @@ def _days(usage: pl.DataFrame, claimed: Claim) -> list[date]:
     return [day for day in usage["local_day"].unique().to_list() if claimed.bills(day)]
 
 
-def _rank(cadence: str, period: Period, name: str) -> tuple[bool, date, str]:
-    """The order in which open cycles have a day: ad hoc ones first, then by their beginning."""
-    return (cadence != Cadence.AD_HOC, period.start, name)
+def _rank(cadence: str, period: Period, name: str) -> tuple[int, date, str]:
+    """The order in which open cycles have a day: adjustments first, then ad hoc ones, then by
+    their beginning."""
+    firsts = [ADJUSTMENT, Cadence.AD_HOC]
+    place = firsts.index(cadence) if cadence in firsts else len(firsts)
+    return (place, period.start, name)
 
 
 def _holds(known: RegisteredCycle, day: date) -> bool:

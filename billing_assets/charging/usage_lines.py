@@ -4,18 +4,19 @@ Where a named rule prices some usage instead of its records, the same grouping m
 `replaced`, so that what was rated stays accounted for.
 """
 
-from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 import polars as pl
 
-from billing_assets.charging.cycles import Cycle
-from billing_assets.charging.line import REPLACED, Line, count_text, line_amount, plain
+from billing_assets.charging.line import REPLACED, Facts, Line, count_text, line_amount, plain
 from billing_assets.core.money import Rounding, from_e10, round_amount
 from billing_assets.rating.plan import units_per_price
 from billing_assets.reference.models import Agreement
+
+ADJUSTS = "adjusts"
+"""Among the inputs of a usage line: the final cycle that billed its days before."""
 
 _KEYS = (
     "agreement",
@@ -28,26 +29,30 @@ _KEYS = (
     "pricing",
     "currency",
     "prior",
+    ADJUSTS,
 )
 
 
-def usage_lines(cycle: Cycle, terms: Mapping[str, Agreement], usage: pl.DataFrame) -> list[Line]:
-    """One line for each destination, rate, band, origin and period part of some usage."""
-    return [_line(terms[row["agreement"]], row, None) for row in _grouped(cycle, usage)]
+def usage_lines(facts: Facts, usage: pl.DataFrame) -> list[Line]:
+    """One line for each destination, rate, band, origin, and cycle that billed the days before."""
+    return [_line(facts.terms[row["agreement"]], row, None) for row in _grouped(facts, usage)]
 
 
-def replaced_lines(
-    cycle: Cycle, terms: Mapping[str, Agreement], usage: pl.DataFrame, rule: str
-) -> list[Line]:
+def replaced_lines(facts: Facts, usage: pl.DataFrame, rule: str) -> list[Line]:
     """What usage was rated at that a named rule prices instead: no money, but its exact amount."""
-    return [_line(terms[row["agreement"]], row, rule) for row in _grouped(cycle, usage)]
+    return [_line(facts.terms[row["agreement"]], row, rule) for row in _grouped(facts, usage)]
 
 
-def _grouped(cycle: Cycle, usage: pl.DataFrame) -> list[dict[str, Any]]:
+def _grouped(facts: Facts, usage: pl.DataFrame) -> list[dict[str, Any]]:
+    days = usage["local_day"].unique()
+    adjusts = pl.DataFrame(
+        {"local_day": days, ADJUSTS: [facts.billed_on(day) for day in days]},
+        schema={"local_day": pl.Date, ADJUSTS: pl.String},
+    )
+    before = pl.col("local_day") < facts.cycle.period.start
     return (
-        usage.with_columns(pl.col("local_day") < cycle.period.start)
-        .rename({"local_day": "prior"})
-        .with_columns(usage["local_day"])
+        usage.join(adjusts, on="local_day", how="left", maintain_order="left")
+        .with_columns((before | (pl.col(ADJUSTS) != "")).alias("prior"))
         .group_by(_KEYS)
         .agg(
             pl.col("local_day").min().alias("first_day"),
@@ -104,8 +109,9 @@ def _line(terms: Agreement, row: dict[str, Any], rule: str | None) -> Line:
         "rule": rule or str(row["pricing"]),
         "tax_treatment": "",
     }
-    key = ("usage", *(row[name] for name in _KEYS))
-    return Line((REPLACED, rule, *key) if rule else key, steps, columns)
+    key = ("usage", *(row[name] for name in _KEYS if name != ADJUSTS or row[name]))
+    inputs = {ADJUSTS: row[ADJUSTS]} if row[ADJUSTS] else {}
+    return Line((REPLACED, rule, *key) if rule else key, steps, columns, inputs)
 
 
 def _by_period(

@@ -88,7 +88,7 @@ def _replace(
         step = _Step(facts, rule, one, priced.kept)
         priced.lines += [line for line in step.lines() if line.columns["exact_amount"]]
         replaced, kept = step.replaced(priced.kept)
-        priced.lines += replaced_lines(facts.cycle, facts.terms, replaced, rule.rule)
+        priced.lines += replaced_lines(facts, replaced, rule.rule)
         _, kept_before = step.replaced_before(priced.kept_before)
         priced.kept = pl.concat([priced.kept.filter(~one.held), kept])
         priced.kept_before = pl.concat([priced.kept_before.filter(~one.held), kept_before])

@@ -15,6 +15,7 @@ from billing_assets.cli.output import JSON_HELP, console, print_json, show
 from billing_assets.core.errors import BillingError
 from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
+from billing_assets.invoicing.adjusting import open_adjustment
 from billing_assets.invoicing.run import cycle_named, due_cycles, open_cycle, report
 from billing_assets.invoicing.trial import trial_of
 from billing_assets.registry.cycles import standing
@@ -211,6 +212,20 @@ def hold(
     registry = Installation.open(settings).registry
     held = registry.cycles.hold(cycle, reason, now=datetime.now(UTC), who=settings.user)
     console.print(f"{held.id} is on hold: {held.held_reason}", highlight=False)
+
+
+@app.command("adjust")
+def adjust(cycle: CycleId) -> None:
+    """Open the adjustment of a final cycle: what its days have gained or lost since it was billed.
+
+    Run and finalised like any cycle, it gives a credit note or a debit note to the cycle's
+    document. Without one the partner's next cycle bills the difference.
+    """
+    settings = Settings()
+    opened = open_adjustment(
+        Installation.open(settings), cycle, now=datetime.now(UTC), who=settings.user
+    )
+    console.print(f"{opened.id} is open; next: `icb cycle run {opened.id}`", highlight=False)
 
 
 @app.command("waive")

@@ -13,10 +13,11 @@ import typer
 from billing_assets.charging.cycles import registered_cycle
 from billing_assets.cli.output import JSON_HELP, console, print_json, show
 from billing_assets.cli.reference_changes import FROM, TO, compared
-from billing_assets.core.errors import BillingError
+from billing_assets.core.errors import BillingError, StateError
 from billing_assets.core.money import from_e10
 from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
+from billing_assets.invoicing.adjusting import open_adjustment
 from billing_assets.lake.tables import RATED_LEG, XDR
 from billing_assets.rating.history import price_history
 from billing_assets.rating.impact import impact_of
@@ -30,7 +31,7 @@ from billing_assets.rating.requests import (
 from billing_assets.rating.rerate import rerate_day
 from billing_assets.rating.scope import RatingScope
 from billing_assets.reference.models import Leg, Service
-from billing_assets.registry.cycles import FINALISED
+from billing_assets.registry.cycles import ADJUSTMENT, FINALISED
 from billing_assets.registry.rerates import Day, Request
 
 app = typer.Typer(
@@ -265,6 +266,7 @@ def carry_out(request: Request, *, records: bool = False) -> list[dict[str, obje
         with console.status(f"rating {len(scope_days)} days again"):
             runs.rerate(request.number, scope_days, records=records)
         rows = [row for day in home.registry.rerates.days(request.number) for row in _rows(day)]
+        _open_adjustments(home, rows)
         for partner, month, cycles in _open_cycles(home, rows):
             with console.status(f"running {', '.join(cycles)} again"):
                 runs.draft(month, [partner], None, cycles)
@@ -274,21 +276,46 @@ def carry_out(request: Request, *, records: bool = False) -> list[dict[str, obje
         return rows
 
 
+def _open_adjustments(home: Installation, changes: Sequence[dict[str, object]]) -> None:
+    """Open adjustments of the final cycles of changed days, where the partner has them at once.
+
+    Where terms count whole periods the partner's next cycle adjusts instead.
+    """
+    for partner, days in _changed_days(changes).items():
+        terms = home.reference.partners.get(partner)
+        if terms is None or terms.adjustments != "at_once":
+            continue
+        for known in home.registry.cycles.list(partner=partner):
+            mine = known.state in FINALISED and known.cadence != ADJUSTMENT
+            if not mine or not any(known.period.start <= day < known.period.end for day in days):
+                continue
+            try:
+                open_adjustment(home, known.id, now=_now(), who=home.settings.user)
+            except StateError as error:
+                console.print(f"[yellow]{error.message}[/]")
+
+
+def _changed_days(changes: Sequence[dict[str, object]]) -> dict[str, set[date]]:
+    """The local days of changes, by partner."""
+    found: dict[str, set[date]] = {}
+    for change in changes:
+        if change["partner"] and change["local_day"]:
+            day = date.fromisoformat(str(change["local_day"]))
+            found.setdefault(str(change["partner"]), set()).add(day)
+    return found
+
+
 def _open_cycles(
     home: Installation, changes: Sequence[dict[str, object]]
 ) -> list[tuple[str, str, list[str]]]:
-    """Drafted or blocked cycles that hold a changed day, or bill what came late to one."""
+    """Drafted or blocked cycles that hold a changed day, or bill what came late to one; and
+    adjustments that were just opened."""
     found: dict[tuple[str, str], list[str]] = {}
-    partners = {str(change["partner"]) for change in changes if change["partner"]}
-    for partner in sorted(partners):
-        days = {
-            date.fromisoformat(str(change["local_day"]))
-            for change in changes
-            if change["partner"] == partner and change["local_day"]
-        }
+    for partner, days in sorted(_changed_days(changes).items()):
         for known in home.registry.cycles.list(partner=partner):
             cycle = registered_cycle(known)
-            if known.state in FINALISED or not known.runs or known.held:
+            waits = known.runs or known.cadence == ADJUSTMENT
+            if known.state in FINALISED or not waits or known.held:
                 continue
             if any(day < cycle.period.end for day in days):
                 found.setdefault((partner, known.month), []).append(known.id)

@@ -23,7 +23,7 @@ from billing_assets.reference.controls import Severity, Thresholds
 from billing_assets.reference.fixings import nearest_fixing
 from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Cadence, Partner
-from billing_assets.registry.cycles import Finding
+from billing_assets.registry.cycles import ADJUSTMENT, Finding
 from billing_assets.registry.registry import Registry
 
 Found = tuple[str, str, str]
@@ -317,7 +317,7 @@ def _negative(e: Evidence) -> Iterator[Found]:
 
 def _change(e: Evidence) -> Iterator[Found]:
     cycle, limits = e.charged.cycle, e.thresholds
-    if cycle.cadence is Cadence.AD_HOC:
+    if cycle.cadence in (Cadence.AD_HOC, ADJUSTMENT):
         return
     before = [
         one

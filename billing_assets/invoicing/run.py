@@ -21,6 +21,7 @@ from billing_assets.charging.unbilled import require_still_due
 from billing_assets.controls.validation import Evidence, finding, validate_cycle
 from billing_assets.core.errors import BillingError, NotFound, StateError
 from billing_assets.installation import Installation
+from billing_assets.invoicing.adjusting import as_note, naming_originals
 from billing_assets.invoicing.assemble import assemble, billable
 from billing_assets.invoicing.corrections import require_creditable
 from billing_assets.invoicing.document import Document, Kind, Provenance
@@ -275,7 +276,8 @@ def documents_of(
     agreements = [a.terms for a in reference.agreements_of(partner.partner)]
     carried = charged.charges.filter(pl.col("kind") == CARRIED_FORWARD).select("leg", "currency")
     charges = billable(charged.charges.join(carried, on=["leg", "currency"], how="anti"))
-    return [
+    charges = naming_originals(home, charges)
+    documents = [
         assemble(
             stream.charges,
             stream=stream.name,
@@ -295,6 +297,7 @@ def documents_of(
         )
         for stream in streams(charges, partner, agreements)
     ]
+    return [as_note(home, charged.cycle, document) for document in documents]
 
 
 def _usage_of(stream: Stream, usage: pl.DataFrame) -> pl.DataFrame:

@@ -22,6 +22,7 @@ from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import CHARGE, RATED_LEG, Table
 from billing_assets.registry import documents as registered
 from billing_assets.registry.blobs import BlobStore
+from billing_assets.registry.cycles import ADJUSTMENT
 from billing_assets.registry.registry import Registry
 from billing_assets.registry.schema import to_json
 
@@ -48,7 +49,8 @@ def verify(document_id: str, *, registry: Registry, blobs: BlobStore, lake: Lake
     checks += identities(document)
     checks.append(_gap_check(stored, registry))
     checks.append(audit_check(registry))
-    if document.references.corrects:
+    adjusts = registry.cycles.get(document.provenance.cycle).cadence == ADJUSTMENT
+    if document.references.corrects and not adjusts:
         checks.append(_corrected_check(document, registry, blobs))
     else:
         checks.append(_charges_check(stored, document, lake))
@@ -179,7 +181,7 @@ def _charges_check(stored: registered.Document, document: Document, lake: Lake) 
     )
     # other agreements and sections of the cycle may stand on documents of their own
     billed = {(line.agreement, line.section) for line in document.lines}
-    sign = -1 if document.turned else 1
+    sign = _sign(document)
     kept = {
         str(row["charge_id"]): (sign * row["amount"], sign * row["exact_amount"])
         for row in rows.iter_rows(named=True)
@@ -187,6 +189,11 @@ def _charges_check(stored: registered.Document, document: Document, lake: Lake) 
     }
     shown = {line.charge_id: (line.amount, line.exact_amount) for line in document.lines}
     return _compared(f"charges at version {version}", shown, kept, "lines")
+
+
+def _sign(document: Document) -> int:
+    """What turns a charge into the document's own sign: credits are stated positive."""
+    return -1 if document.turned != (document.kind is Kind.CREDIT_NOTE) else 1
 
 
 def _legs_check(
@@ -205,6 +212,9 @@ def _legs_check(
     if any(day <= document.period.last_day for day in expired):
         gone = f"retention has deleted days up to {max(expired)}; the charges alone prove the lines"
         return Check(name=f"rated legs at version {version}", ok=True, detail=gone)
+    if registry.cycles.get(document.provenance.cycle).cadence == ADJUSTMENT:
+        between = "differences between two versions; the charges alone prove them"
+        return Check(name=f"rated legs at version {version}", ok=True, detail=between)
     earlier = [
         cycle
         for cycle in registry.cycles.list(partner=document.partner)

@@ -88,6 +88,12 @@ def check_scope(scope: RatingScope, reference: Reference, lake: Lake, today: dat
         if agreement not in known:
             raise NotFound(f"no agreement {agreement!r}", hint=f"known: {', '.join(sorted(known))}")
     held = lake.days(XDR)
+    expired = [day for day in lake.days(RATED_LEG) if scope.first <= day < min(held, default=today)]
+    if expired:
+        raise BillingError(
+            f"retention has deleted the records of {expired[0]}: its legs cannot be rated again",
+            hint=f"begin at {min(held)}" if held else "no records are kept",
+        )
     if not any(scope.first <= day <= scope.last for day in held):
         span = f"records are kept from {min(held)} to {max(held)}" if held else "none are kept"
         raise BillingError(f"no records on {scope.describe()}", hint=span)

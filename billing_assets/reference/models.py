@@ -149,7 +149,8 @@ class Partner(Form):
     """One carrier that we bill, or that bills us.
 
     A cycle that owes less than `minimum_invoice` (net, in the partner's currency) makes no
-    invoice: its charges go to the next cycle.
+    invoice: its charges go to the next cycle. What a re-rating changes after a cycle is final is
+    billed by the `next_cycle`, or `at_once` as a credit or debit note to its document.
     """
 
     partner: Identifier
@@ -163,6 +164,7 @@ class Partner(Form):
     week_starts: Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"] = "mon"
     terms_days: Annotated[int, Field(ge=0, le=365)] = 30
     minimum_invoice: Price = Decimal(0)
+    adjustments: Literal["next_cycle", "at_once"] = "next_cycle"
     tax: Tax
     bank: Bank | None = None
     document: DocumentSettings = DocumentSettings()

@@ -37,6 +37,9 @@ FINALISED = (CycleState.FINAL, CycleState.DELIVERED, CycleState.SETTLED)
 CORRECTION = "correction"
 """The cadence of a cycle that corrects a final document and bills no usage of its own."""
 
+ADJUSTMENT = "adjustment"
+"""The cadence of a cycle that bills at once what the days of a final cycle have gained or lost."""
+
 USAGE_VERSION = "usage_daily_version"
 """The figure of a run that tells at which version of `usage_daily` the cycle was billed."""
 
