@@ -11,19 +11,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from billing_assets.charging.cycles import ad_hoc_cycle
 from billing_assets.charging.lines import carrying
 from billing_assets.core.ids import canonical_json
-from billing_assets.core.settings import Settings
 from billing_assets.demo.generate import generate
 from billing_assets.installation import Installation
-from billing_assets.invoicing.run import open_cycle
 from billing_assets.invoicing.verify import verify
 from billing_assets.lake.tables import (
     CHARGE,
@@ -39,9 +36,17 @@ from billing_assets.lake.tables import (
 from billing_assets.orchestration.dbt_manifest import mart_tables
 from billing_assets.orchestration.runs import Runs
 from billing_assets.registry.schema import DocumentKind
+from tests.support.demo_month import (
+    ISSUED,
+    MONTH,
+    bill,
+    draft,
+    issue,
+    landed_days,
+    open_ad_hoc,
+    settings,
+)
 
-MONTH = "2026-03"
-ISSUED = date(2026, 4, 5)
 ROOT = Path(__file__).parents[1]
 
 
@@ -50,41 +55,6 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("generated")
     generate(out, divide=100)
     return out
-
-
-def settings(home: Path) -> Settings:
-    return Settings(home=home, user="ana")
-
-
-def landed_days(home: Installation) -> list[date]:
-    counts = home.registry.files.counts(date.min, date.max)
-    return sorted({count.day for count in counts if count.landed})
-
-
-def bill(home: Path, *, days: list[date] | None = None) -> Installation:
-    with Runs.of(settings(home)) as runs:
-        runs.take_in()
-        runs.rate(landed_days(runs.installation) if days is None else days)
-        issue(runs)
-        return runs.installation
-
-
-def open_ad_hoc(home: Installation) -> None:
-    """P14 is billed ad hoc: here for the whole month."""
-    cycle = ad_hoc_cycle(home.reference.partner("P14"), date(2026, 3, 1), date(2026, 3, 31))
-    open_cycle(home, cycle, now=datetime.now(UTC), who="ana")
-
-
-def issue(runs: Runs) -> None:
-    open_ad_hoc(runs.installation)
-    runs.draft(MONTH, sorted(runs.installation.reference.partners), ISSUED)
-    drafted = [
-        cycle
-        for cycle in runs.installation.registry.cycles.list(month=MONTH)
-        if cycle.state == "draft"
-    ]
-    partners = sorted({cycle.partner for cycle in drafted})
-    runs.issue(MONTH, partners, ISSUED, "bruno", [cycle.id for cycle in drafted])
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +144,16 @@ from pathlib import Path
 from billing_assets.core.settings import Settings
 from billing_assets.orchestration.runs import Runs
 from billing_assets.registry.schema import DocumentKind
+from tests.support.demo_month import (
+    ISSUED,
+    MONTH,
+    bill,
+    draft,
+    issue,
+    landed_days,
+    open_ad_hoc,
+    settings,
+)
 
 with Runs.of(Settings(home=Path(sys.argv[1]), user="ana")) as runs:
     runs.rate([date.fromisoformat(day) for day in sys.argv[2:]])
@@ -204,6 +184,7 @@ def test_another_order_of_files_and_runs_side_by_side_change_nothing(
     ]
     assert [process.wait() for process in running] == [0, 0]
     with Runs.of(settings(tmp_path)) as runs:
+        draft(runs)
         issue(runs)
     assert_same(billed, Installation.open(settings(tmp_path)))
 

@@ -50,9 +50,9 @@ def _shortfall(
     was, now = reached(facts, agreement, terms, window, priced)
     carried = _carried(facts, agreement, terms, window, priced)
     share = active_share(facts, agreement, terms, window)
-    short = _due(facts, agreement, terms, window, priced, 1)
-    if when.before:
-        short -= _due(facts, agreement, terms, window, priced, 0)
+    due = _due(facts, agreement, terms, window, priced, 1)
+    settled_at = _due(facts, agreement, terms, window, priced, 0) if when.before else None
+    short = due - (settled_at or 0)
     if not short:
         return None
     price = Fraction(terms.price) if terms.price is not None else Fraction(1)
@@ -64,7 +64,7 @@ def _shortfall(
         title=terms.name,
         days=(window[0], window[1] - timedelta(days=1)),
         exact=exact,
-        steps=_steps(agreement, terms, now, carried, share, short),
+        steps=_steps(agreement, terms, now, carried, share, (due, settled_at)),
         rule=terms.commitment,
         quantity=short if terms.price is not None else 1,
         unit=agreement.terms.priced_unit if terms.price is not None else "period",
@@ -133,21 +133,25 @@ def _steps(
     now: Fraction,
     carried: Fraction,
     share: Fraction,
-    short: Fraction,
+    missed: tuple[Fraction, Fraction | None],
 ) -> list[str]:
+    """The derivation of a shortfall; `missed` is what is missing, and what was before."""
     currency, unit = agreement.terms.currency, agreement.terms.priced_unit
     of = currency if terms.quantity is None else f"{unit}s"
-    due = Fraction(terms.amount or terms.quantity or 0)
-    steps = [f"committed {count_text(due)} {of}"]
+    whole = Fraction(terms.amount or terms.quantity or 0)
+    short, settled_at = missed
+    steps = [f"committed {count_text(whole)} {of}"]
     if share != 1:
-        steps.append(f"{share} of the days: {count_text(due * share)}")
+        steps.append(f"{share} of the days: {count_text(whole * share)}")
     if terms.tolerance:
-        floor = due * share * (1 - Fraction(terms.tolerance))
+        floor = whole * share * (1 - Fraction(terms.tolerance))
         steps.append(f"tolerance {plain(terms.tolerance)}: {count_text(floor)} {of}")
     steps.append(f"reached {count_text(now)} {of}")
     if carried:
         steps.append(f"carried from the period before {count_text(carried)} {of}")
     steps.append(f"missing {count_text(short)} {of}")
+    if settled_at is not None:
+        steps.append(f"charged before: {count_text(settled_at)} {of}")
     if terms.price is not None:
         steps.append(f"at {plain(terms.price)} {currency} a {unit}")
     return steps

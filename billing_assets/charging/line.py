@@ -25,6 +25,9 @@ REPLACED = "replaced"
 
 It carries that in `exact_amount`, its `amount` is 0, and no document shows it."""
 
+ADJUSTS = "adjusts"
+"""Among the inputs of a line: the final cycle that billed its days, or settled its window."""
+
 FEE_KINDS = ("recurring", "one_time", "capacity")
 """Kinds of fees: what is due of them depends on what final cycles have billed of it."""
 

@@ -10,13 +10,18 @@ from typing import Any
 
 import polars as pl
 
-from billing_assets.charging.line import REPLACED, Facts, Line, count_text, line_amount, plain
+from billing_assets.charging.line import (
+    ADJUSTS,
+    REPLACED,
+    Facts,
+    Line,
+    count_text,
+    line_amount,
+    plain,
+)
 from billing_assets.core.money import Rounding, from_e10, round_amount
 from billing_assets.rating.plan import units_per_price
 from billing_assets.reference.models import Agreement
-
-ADJUSTS = "adjusts"
-"""Among the inputs of a usage line: the final cycle that billed its days before."""
 
 _KEYS = (
     "agreement",

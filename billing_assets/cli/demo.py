@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.table import Table
 
 from billing_assets.charging.cycles import ad_hoc_cycle
+from billing_assets.cli.demo_correction import correction
 from billing_assets.cli.output import JSON_HELP, console, print_json, show
 from billing_assets.cli.reference import approve_version, load_folder
 from billing_assets.cli.runs import landed_days
@@ -72,10 +73,21 @@ BUILT = frozenset(
 """Models that the product has; figures that need any other are shown as not yet billed."""
 
 
+app = typer.Typer(
+    help="The demo carrier: its month generated, billed and compared.", invoke_without_command=True
+)
+app.command()(correction)
+
+
+@app.callback()
 def demo(
+    context: typer.Context,
     scale: Annotated[int, typer.Option(min=1, help="multiply the demo carrier's calls")] = 1,
     seed: Annotated[int, typer.Option(help="same seed, same bytes")] = 2026,
     defects: Annotated[bool, typer.Option(help="plant the seeded defects")] = True,
+    drafts: Annotated[
+        bool, typer.Option("--drafts", help="stop before anything is issued")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     """Generate the demo carrier's month, bill it, and compare with what must come out.
@@ -83,6 +95,8 @@ def demo(
     Everything lands in the home (ICB_HOME). Run again, it takes in nothing twice, leaves final
     documents alone, and shows the same figures. Exit 1 when a figure differs.
     """
+    if context.invoked_subcommand:
+        return
     from billing_assets.orchestration.runs import Runs  # noqa: PLC0415 - seconds to import
     from billing_assets.orchestration.suspense import (  # noqa: PLC0415 - seconds to import
         Waiting,
@@ -141,6 +155,11 @@ def demo(
             waived = _waive(home)
             if waived:
                 _tolerate(progress, lambda: runs.draft(MONTH, waived, ISSUE_DATE))
+        if drafts:
+            progress.console.print(
+                "drafts wait: `icb cycle list`, `icb demo correction`, `icb demo`"
+            )
+            return
         with _step(progress, "approve and issue"):
             drafted = [
                 cycle

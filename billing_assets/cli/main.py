@@ -9,6 +9,7 @@ from billing_assets.cli import (
     audit,
     cycles,
     delivery,
+    demo,
     document,
     intake,
     invoice,
@@ -19,7 +20,6 @@ from billing_assets.cli import (
 from billing_assets.cli.bench import bench
 from billing_assets.cli.controls import controls
 from billing_assets.cli.deals import deals
-from billing_assets.cli.demo import demo
 from billing_assets.cli.output import console, fail
 from billing_assets.cli.price import price
 from billing_assets.cli.runs import run
@@ -35,7 +35,7 @@ app = typer.Typer(
     add_completion=False,
     epilog="Everything lies in the home, ICB_HOME (default ./home). `icb demo` is the start.",
 )
-app.command()(demo)
+app.add_typer(demo.app, name="demo")
 app.command()(run)
 app.command()(status)
 app.command()(controls)

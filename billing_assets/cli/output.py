@@ -53,10 +53,16 @@ def text(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, Decimal):
-        return f"{value:,f}"
+        return _amount(value)
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
     return str(value)
+
+
+def _amount(value: Decimal) -> str:
+    """All digits, without the zeros that end a long fraction."""
+    whole, point, fraction = f"{value:,f}".partition(".")
+    return f"{whole}{point}{fraction[:2]}{fraction[2:].rstrip('0')}"
 
 
 def fail(error: BillingError) -> None:

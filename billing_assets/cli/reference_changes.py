@@ -111,9 +111,23 @@ def impact(
 _BY_DAY = ("day", "local_day", "partner", "leg", "service", "agreement", "destination")
 
 
+_SHORT = {
+    "records_before": "legs",
+    "records_after": "legs then",
+    "suspended_before": "in suspense",
+    "suspended_after": "suspense then",
+    "amount_before": "before",
+    "amount_after": "after",
+}
+"""Headings of the printed table, where those of the columns are long."""
+
+
 def _print(found: Impact) -> None:
     table = found.by("partner", "leg", "agreement", "destination")
-    rows = table.head(MOST).to_dicts()
+    rows = [
+        {_SHORT.get(name, name): value for name, value in row.items()}
+        for row in table.head(MOST).to_dicts()
+    ]
     show(rows, "Impact on rated usage", as_json=False, empty="no rated usage changes")
     if table.height > MOST:
         console.print(f"{table.height - MOST:,} more destinations; --csv has all")

@@ -161,6 +161,11 @@ def propose(
     """
     home = Installation.open()
     before, after = compared(home, from_version, to_version)
+    if after.version != home.reference.version:
+        raise BillingError(
+            "usage is rated again by the version in force, and this one is not",
+            hint="see what it would do by `icb reference impact`, and approve it first",
+        )
     with console.status("pricing what the change can touch"):
         impact = impact_of(home.lake, before, after)
     days = impact.changed_days

@@ -8,7 +8,7 @@ from datetime import datetime
 import polars as pl
 
 from billing_assets.charging.cycles import Cycle, adjustment_of
-from billing_assets.charging.usage_lines import ADJUSTS
+from billing_assets.charging.line import ADJUSTS
 from billing_assets.core.errors import StateError
 from billing_assets.installation import Installation
 from billing_assets.invoicing.document import (
@@ -23,7 +23,8 @@ from billing_assets.invoicing.document import (
 from billing_assets.registry import cycles as registered
 from billing_assets.registry.cycles import ADJUSTMENT, FINALISED
 
-_WORDS = ("agreement", "service", "destination", "band", "origin")
+_USAGE_WORDS = ("kind", "agreement", "service", "destination", "band", "origin")
+_RULE_WORDS = ("kind", "agreement", "description")
 
 
 def open_adjustment(home: Installation, name: str, *, now: datetime, who: str) -> registered.Cycle:
@@ -142,11 +143,11 @@ def _place(documents: Sequence[Document], row: dict[str, object]) -> str:
         if (document.leg.value, document.currency) != (row["leg"], row["currency"]):
             continue
         numbers.append(document.number or "")
+        words = _USAGE_WORDS if row["kind"] == "usage" else _RULE_WORDS
         alike = [
             line
             for line in document.lines
-            if line.kind == "usage"
-            and all(getattr(line, word) == (row[word] or "") for word in _WORDS)
+            if all(getattr(line, word) == (row[word] or "") for word in words)
         ]
         same_price = [line for line in alike if line.price == row["price"]]
         for line in (*same_price, *alike):

@@ -43,7 +43,7 @@ def _made_again(home: Installation, stored: Stored) -> Check:
     name = "made again from its pinned versions"
     try:
         issued = Document.model_validate_json(home.blobs.get(stored.canonical_sha256))
-        if issued.references.corrects:
+        if home.registry.cycles.get(stored.cycle).is_correction:
             return Check(name=name, ok=True, detail="a note on an earlier document, not of a cycle")
         unpinned = {CHARGE.name, USAGE_DAILY.name} - set(stored.pins)
         if unpinned:
