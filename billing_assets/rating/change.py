@@ -41,8 +41,8 @@ CHANGES_SCHEMA = pl.Schema(
         "why": pl.String,
         "records": pl.Int64,
         "seconds": pl.Int64,
-        "before_e10": pl.Int64,
-        "after_e10": pl.Int64,
+        "before_e10": pl.Int128,
+        "after_e10": pl.Int128,
     }
 )
 """What a re-rating changes, summed: money in 10^-10 units, before and after; 0 where unpriced."""
@@ -146,7 +146,8 @@ class Change:
             .agg(
                 pl.len().cast(pl.Int64).alias("records"),
                 (pl.col("duration_ms").sum() // 1000).alias("seconds"),
-                pl.col("before_e10", "after_e10").sum(),
+                # a day of a small currency may pass what 64 bits hold
+                pl.col("before_e10", "after_e10").cast(pl.Int128).sum(),
             )
             .with_columns(pl.lit(self.day).alias("day"))
             .select(CHANGES_SCHEMA.names())

@@ -110,7 +110,7 @@ def _usage_changes(day: date, before: pl.DataFrame, after: pl.DataFrame) -> pl.D
         return usage.group_by(words).agg(
             pl.col("records").sum().alias(f"records_{name}"),
             (pl.col("duration_ms").sum() // 1000).alias(f"seconds_{name}"),
-            (pl.col("amount").sum() * 10**10).cast(pl.Int64).alias(f"{name}_e10"),
+            (pl.col("amount").sum() * 10**10).cast(pl.Int128).alias(f"{name}_e10"),
         )
 
     return (
