@@ -115,6 +115,7 @@ def agreements(draw: st.DrawFn, name: str, leg: str) -> dict[str, object]:
     }
     if draw(st.integers(0, 3)) == 0:
         terms["grace"] = {"seconds": 10, "mode": draw(st.sampled_from(["threshold", "deduction"]))}
+    terms["refuse_after_days"] = draw(st.sampled_from([None, None, 0, 1, 40]))
     terms["minimum_duration"] = draw(st.sampled_from([0, 0, 12]))
     terms["charge_zero_duration"] = draw(st.sampled_from([False, False, True]))
     terms["attempt_fee"] = draw(st.sampled_from(["0", "0", "0.001"]))
@@ -168,6 +169,7 @@ def calls(draw: st.DrawFn, day: date) -> list[dict[str, object]]:
                 answered=draw(st.sampled_from([True] * 5 + [False])),
                 out_trunk=draw(st.sampled_from([None, "sw/P02", "sw/OWN", "sw/NONE"])),
                 routing_number=draw(st.sampled_from([None, 447700900999, 12])),
+                arrived_time=draw(st.sampled_from([None, at, at + timedelta(hours=30)])),
             )
         )
     return made

@@ -61,7 +61,7 @@ def try_(
         used = Source(source="try", preset=preset, switch="SW")
     else:
         used = _of_reference(source)
-    found = try_file(file, used, rows, datetime.now(UTC).date())
+    found = try_file(file, used, rows, datetime.now(UTC))
     refused = [vars(problem) for problem in found.refused]
     warnings = [vars(problem) for problem in found.warnings]
     if as_json:

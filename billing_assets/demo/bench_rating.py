@@ -284,6 +284,7 @@ def write_usage(
             (pl.col("answer") - 4_000_000).clip(begin, None).cast(UTC_TIME).alias("setup_time"),
             pl.when("answered").then("answer").cast(UTC_TIME).alias("answer_time"),
             (pl.col("answer") + pl.col("duration_ms") * 1000).cast(UTC_TIME).alias("end_time"),
+            pl.lit(begin + 86_400_000_000).cast(UTC_TIME).alias("arrived_time"),
             pl.when("answered").then("duration_ms").otherwise(0).alias("duration_ms"),
             "answered",
             "a_number",

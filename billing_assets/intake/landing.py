@@ -194,7 +194,7 @@ class Intake:
                 file.source,
                 key=key,
                 sha256=arrived.facts.sha256,
-                arrived=self.now.date(),
+                arrived=self.now,
             )
         except InputError:
             raise

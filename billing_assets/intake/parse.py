@@ -6,7 +6,7 @@ Nothing is stored here, and no row is compared with another.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 
 import polars as pl
 
@@ -77,13 +77,14 @@ def kept_content(content: bytes, name: str, source: Source) -> bytes:
 
 
 def parse_file(
-    content: bytes, name: str, source: Source, *, key: int, sha256: str, arrived: date
+    content: bytes, name: str, source: Source, *, key: int, sha256: str, arrived: datetime
 ) -> ParsedFile:
     """Read a file by its source's preset.
 
-    `key` is the file's 36-bit key, `arrived` the UTC day that rejected rows are counted on when
-    no row lands. Raises `InputError` for a file that is refused whole (empty, torn, binary, in
-    another encoding, of another preset), `BillingError` when the source has no such preset.
+    `key` is the file's 36-bit key; its rejected rows are counted on the UTC day on which it
+    `arrived` when no row lands. Raises `InputError` for a file that is refused whole (empty,
+    torn, binary, in another encoding, of another preset), `BillingError` when the source has no
+    such preset.
     """
     preset = preset_of(source)
     if preset.parquet:
@@ -99,7 +100,7 @@ def parse_file(
     for part in read.columns.iter_slices(_SLICE_ROWS):
         rows = _canonical(part, preset)
         kept += rows.height
-        records = _normalised(rows, source, preset, key, sha256)
+        records = _normalised(rows, source, preset, key, sha256, arrived)
         wrong = broken_rows(records)
         good.append(records.filter(~wrong) if wrong.any() else records)
         if wrong.any():
@@ -108,7 +109,7 @@ def parse_file(
     refused = _joined(bad, REFUSED)
     if received and landed.is_empty() and kept and _of_another_kind(refused):
         raise _wrong_preset(cells, name, source, preset)
-    first = landed["day"].min() if landed.height else arrived
+    first = landed["day"].min() if landed.height else arrived.astimezone(UTC).date()
     assert isinstance(first, date)
     rejected = _rejected(refused, cells, preset, first, sha256)
     filtered = read.columns.height - kept
@@ -186,7 +187,7 @@ def _canonical(columns: pl.DataFrame, preset: Preset) -> pl.DataFrame:
 
 
 def _normalised(
-    text: pl.DataFrame, source: Source, preset: Preset, key: int, sha256: str
+    text: pl.DataFrame, source: Source, preset: Preset, key: int, sha256: str, arrived: datetime
 ) -> pl.DataFrame:
     """Columns of `landed`, those of the text as `_name`, and `_a`, `_b`: numbers as digits."""
     switch = text["switch"].fill_null(source.switch)
@@ -231,6 +232,7 @@ def _normalised(
         stable_key(call).alias("call_key"),
         *(_whole(text[name]).alias(name) for name in WHOLE),
         pl.lit(sha256).alias("file"),
+        pl.lit(arrived, UTC_TIME).alias("arrived_time"),
         (pl.lit(key << ROW_BITS, pl.Int64) + pl.col("row")).alias("record_id"),
         text["last_part"].str.to_lowercase().is_in(YES).fill_null(False).alias("last_part"),
     )

@@ -302,6 +302,7 @@ def _merged(parts: pl.DataFrame) -> pl.DataFrame:
         .otherwise(pl.col("duration_ms").sum()),
         "quantity": quantity,
         "end_time": pl.col("end_time").last(),
+        "arrived_time": pl.col("arrived_time").max(),
         "status": pl.col("status").last(),
         "answered": pl.col("answered").any(),
         "answer_time": pl.col("answer_time").drop_nulls().first(),

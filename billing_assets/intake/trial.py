@@ -1,7 +1,7 @@
 """How a file would land, without taking it in: its first rows, and what would be refused."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -42,7 +42,7 @@ class Trial:
     figures: dict[str, object]
 
 
-def try_file(path: Path, source: Source, shown: int, today: date) -> Trial:
+def try_file(path: Path, source: Source, shown: int, now: datetime) -> Trial:
     """Read a file by a source, and show its first rows and refusals.
 
     A file that would be refused whole has that as its only refusal. Raises `BillingError` when
@@ -57,7 +57,7 @@ def try_file(path: Path, source: Source, shown: int, today: date) -> Trial:
     try:
         kept = kept_content(content, path.name, source)
         parsed = parse_file(
-            kept, path.name, source, key=file_key(sha256), sha256=sha256, arrived=today
+            kept, path.name, source, key=file_key(sha256), sha256=sha256, arrived=now
         )
     except InputError as error:
         return Trial([], list(error.problems), [], {"file": "refused"})

@@ -83,7 +83,7 @@ def replay(
         sources[entry.source],
         key=entry.file_key,
         sha256=entry.sha256,
-        arrived=entry.received_at.date(),
+        arrived=entry.received_at,
     )
     counted = [c.day for c in log.counts(date.min, date.max) if c.file_key == entry.file_key]
     before = _days(lake, entry, counted)

@@ -144,6 +144,7 @@ _MOST_ESTIMATED = 10**12
 _DETAILS = {
     "UNKNOWN_TRUNK": "the trunk belongs to no account at that time: map it to one",
     "NO_AGREEMENT": "the account has no agreement for the service at that time",
+    "TOO_LATE": "its file came later than the agreement takes records (refuse_after_days)",
     "INVALID_NUMBER": "the record has no number that the agreement can match",
     "NO_RATE": "no code of the agreement's deck matches the number: load a rate",
     "BLOCKED_CODE": "the longest code is blocked in the agreement's deck",

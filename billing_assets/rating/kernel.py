@@ -34,6 +34,7 @@ from billing_assets.reference.models import Leg, Service
 REASONS = (
     "UNKNOWN_TRUNK",
     "NO_AGREEMENT",
+    "TOO_LATE",
     "INVALID_NUMBER",
     "NO_RATE",
     "BLOCKED_CODE",
@@ -351,6 +352,8 @@ class Kernel:
             .then(pl.lit("OUT_OF_RANGE"))
             .when(row == NO_AGREEMENT)
             .then(pl.lit("NO_AGREEMENT"))
+            .when(self._too_late())
+            .then(pl.lit("TOO_LATE"))
             .when(charged & pl.col("_code").is_null())
             .then(pl.lit("INVALID_NUMBER"))
             .when(charged & (status == 0))
@@ -359,6 +362,15 @@ class Kernel:
             .then(pl.lit("BLOCKED_CODE"))
             .otherwise(pl.lit(None, pl.String))
         )
+
+    def _too_late(self) -> pl.Expr:
+        """Whether a record arrived later after its event than its agreement takes it."""
+        limits = np.array([row.late_us for row in self.plan.rows], np.int64)
+        if (limits < 0).all():
+            return pl.lit(False)
+        limit = _gather(limits, pl.col("_row"))
+        after = pl.col("arrived_time").dt.epoch("us") - pl.col("_at")
+        return ((limit >= 0) & (after > limit)).fill_null(False)
 
     def _fees(self, terms: "TermColumns") -> pl.Expr:
         """Attempt fee of every record, setup fee and surcharges of every charged one."""

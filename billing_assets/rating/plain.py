@@ -175,6 +175,11 @@ class PlainRater:
         leg.event_time, leg.local_day = at, local.date()
         leg.agreement, leg.currency = terms.key, terms.currency
         leg.say(f"agreement {terms.key} ({terms.leg} leg), {terms.event_time} at {local}")
+        if terms.refuse_after_days is not None and record["arrived_time"] is not None:
+            late = _moment(record, "arrived_time") - at
+            if late > timedelta(days=terms.refuse_after_days):
+                leg.say(f"it arrived {late} after, {terms.refuse_after_days} days are allowed")
+                raise _Unpriced("TOO_LATE")
         quantity, charged = self._quantity(leg, terms, record)
         leg.quantity = quantity
         number = self._number(terms, record)

@@ -86,7 +86,8 @@ class PlanRow:
     `class_base` to name it. `scheme` is an origin scheme (>= 0), a jurisdiction scheme (<= -2:
     number -2 - scheme), or -1 where the calling number does not matter. `stamp` is that of the
     agreement (setup 0, answer 1, end 2; -1 without one); `split` its row in the plan's split
-    tables, or -1 where it prices calls whole.
+    tables, or -1 where it prices calls whole. Records that arrive more than `late_us` microseconds
+    after their event are refused; -1: none are.
     """
 
     partner: str
@@ -105,6 +106,7 @@ class PlanRow:
     match: str
     stamp: int
     split: int
+    late_us: int
 
 
 @dataclass
@@ -257,7 +259,7 @@ class _Compiler:
         self.event_types: dict[str, int] = {}
         self.splitting: dict[str, int] = {}
         self.decks: dict[str, _DeckNodes] = {}
-        empty = PlanRow("", "", "", "", 0, "", 0, 0, 0, 0, -1, 0, 0, "dialled", -1, -1)
+        empty = PlanRow("", "", "", "", 0, "", 0, 0, 0, 0, -1, 0, 0, "dialled", -1, -1, -1)
         self.row_list = [empty] * (OUTSIDE + 1)
 
     def compile(self) -> RatingPlan:
@@ -455,6 +457,7 @@ class _Compiler:
     ) -> int:
         terms = agreement.terms
         scheme, class_base = self._scheme(terms)
+        late = terms.refuse_after_days
         row = PlanRow(
             partner=partner,
             account=account,
@@ -472,6 +475,7 @@ class _Compiler:
             match=terms.match,
             stamp=STAMPS.index(terms.event_time),
             split=self.splitting.get(terms.key, -1),
+            late_us=-1 if late is None else late * 86_400_000_000,
         )
         if row not in self.rows:
             self.rows[row] = len(self.row_list)

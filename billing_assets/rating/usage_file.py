@@ -16,7 +16,7 @@ from billing_assets.intake.numbers import MAX_KEPT, as_integer, e164, kind_of
 from billing_assets.intake.preset import CANONICAL
 from billing_assets.intake.reading import numbered_lines, read_separated, unpack
 from billing_assets.intake.times import to_utc
-from billing_assets.lake.tables import XDR
+from billing_assets.lake.tables import UTC_TIME, XDR
 from billing_assets.reference.models import Service
 from billing_assets.reference.sources import Source
 
@@ -283,6 +283,7 @@ def _records(text: pl.DataFrame, zone: str) -> pl.DataFrame:
         pl.coalesce("end_time", begin + pl.duration(milliseconds=pl.col("duration_ms"))).alias(
             "end_time"
         ),
+        pl.lit(None, UTC_TIME).alias("arrived_time"),
         "duration_ms",
         "answered",
         as_integer(pl.col("_a")).alias("a_number"),

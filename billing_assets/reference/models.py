@@ -468,7 +468,9 @@ class Agreement(Form):
     `match` says which number picks the rate. `reverse` turns the sign (toll-free, premium).
     `crossing` prices a call over a band or rate change whole at its start, or splits it: each
     increment at the price that holds when the increment begins. Dates without a time begin at
-    local midnight.
+    local midnight. What comes after its cycle is final is billed as prior period by the next
+    one, unless it comes later than `refuse_after_days` (of 24 hours) after its event: it is
+    refused and waits in suspense.
     """
 
     agreement: Identifier
@@ -508,6 +510,7 @@ class Agreement(Form):
     jurisdiction: Jurisdiction | None = None
     surcharges: tuple[Surcharge, ...] = ()
     short_calls: ShortCalls | None = None
+    refuse_after_days: Annotated[int, Field(ge=0, le=3650)] | None = None
     notice: Notice = Notice()
     rates: tuple[RateRow, ...] = ()
     sheets: tuple[Sheet, ...] = ()

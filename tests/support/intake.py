@@ -1,7 +1,7 @@
 """What the tests of intake share: sources, files of text, and their rows read back."""
 
 import gzip
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 import polars as pl
@@ -30,7 +30,7 @@ def parse(text: str | bytes, source: Source | None = None, name: str = NAME) -> 
         source or source_of(),
         key=file_key(sha256),
         sha256=sha256,
-        arrived=ARRIVED,
+        arrived=datetime.combine(ARRIVED, time(6), UTC),
     )
 
 

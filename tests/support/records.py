@@ -31,6 +31,7 @@ def record(
         "setup_time": moment - timedelta(seconds=5),
         "answer_time": moment if answered else None,
         "end_time": moment + timedelta(milliseconds=milliseconds),
+        "arrived_time": moment + timedelta(hours=1),
         "duration_ms": milliseconds,
         "answered": answered,
         "a_number": int(a) if a else None,
