@@ -6,7 +6,13 @@ import polars as pl
 import typer
 
 from billing_assets.cli.output import JSON_HELP, console, print_json, show
-from billing_assets.controls.results import Result, anomaly_results, balance_results, cycle_results
+from billing_assets.controls.results import (
+    Result,
+    anomaly_results,
+    balance_results,
+    completeness_results,
+    cycle_results,
+)
 from billing_assets.core.periods import month_period
 from billing_assets.installation import Installation
 from billing_assets.orchestration.dbt_manifest import mart_tables
@@ -35,6 +41,7 @@ def controls(
 
     results = [
         *balance_results(mart("record_balance_by_stage"), chosen),
+        *completeness_results(mart("completeness_by_partner_day")),
         *anomaly_results(mart("anomalies")),
         *cycle_results(home.registry, chosen),
     ]
@@ -55,6 +62,43 @@ def controls(
         )
     if any(one.severity == "error" and not one.waived for one in found):
         raise typer.Exit(1)
+
+
+def completeness(
+    month: Annotated[str, typer.Argument(help="month, YYYY-MM")],
+    partner: Annotated[str, typer.Option("--partner", "-p", help="only this partner")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+) -> None:
+    """Voice by day, partner and leg: counted by switches, received, rated; calls and minutes."""
+    month_period(month)
+    table = mart_tables()["completeness_by_partner_day"]
+    rows = Installation.open().lake.scan(table, part={"month": month}).collect()
+    if partner:
+        rows = rows.filter(pl.col("partner") == partner)
+    minutes = [
+        (pl.col(f"{name}_ms") / 60_000).round(2).alias(f"{name} minutes")
+        for name in ("counted", "received", "rated")
+    ]
+    shown = rows.sort("day", "partner", "leg").select(
+        "day",
+        "partner",
+        "leg",
+        *(
+            one
+            for name, time in zip(("counted", "received", "rated"), minutes, strict=True)
+            for one in (pl.col(name), time)
+        ),
+        "amount",
+        "currency",
+        pl.col("missing_value").alias("missing about"),
+        pl.when("outside").then(pl.lit("outside")).otherwise(pl.lit("")).alias("tolerance"),
+    )
+    show(
+        list(shown.iter_rows(named=True)),
+        f"Completeness of {month}",
+        as_json=as_json,
+        empty=f"no voice in {month}, or its marts are not built yet: `icb run`",
+    )
 
 
 def _row(one: Result) -> dict[str, object]:

@@ -18,7 +18,7 @@ from billing_assets.cli import (
     suspense,
 )
 from billing_assets.cli.bench import bench
-from billing_assets.cli.controls import controls
+from billing_assets.cli.controls import completeness, controls
 from billing_assets.cli.deals import deals
 from billing_assets.cli.output import console, fail
 from billing_assets.cli.price import price
@@ -39,6 +39,7 @@ app.add_typer(demo.app, name="demo")
 app.command()(run)
 app.command()(status)
 app.command()(controls)
+app.command()(completeness)
 app.command()(deals)
 app.add_typer(cycles.app, name="cycle")
 app.add_typer(invoice.app, name="invoice")

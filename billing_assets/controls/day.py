@@ -10,9 +10,11 @@ from fractions import Fraction
 
 import polars as pl
 
+from billing_assets.controls.completeness import compare_day
 from billing_assets.core.money import Rounding, decimal_of_e10, round_amount
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import (
+    COMPLETENESS,
     DUPLICATE,
     LANDED,
     MARGIN,
@@ -42,7 +44,7 @@ def control_day(lake: Lake, reference: Reference, day: date) -> dict[str, pl.Dat
     }
     for table in (RECORD_FATE, TRAFFIC, MARGIN):
         lake.replace_slice(table, frames[table.name], {"day": day})
-    return frames
+    return {**frames, COMPLETENESS.name: compare_day(lake, reference, day)}
 
 
 def own_sides(reference: Reference) -> list[str]:

@@ -56,6 +56,24 @@ def anomaly_results(anomalies: pl.DataFrame) -> Iterator[Result]:
         )
 
 
+def completeness_results(rows: pl.DataFrame) -> Iterator[Result]:
+    """Rows of mart `completeness_by_partner_day` that are outside their tolerance."""
+    for row in rows.filter("outside").sort("day", "partner", "leg").iter_rows(named=True):
+        value = row["missing_value"]
+        worth = "" if value is None else f", about {value:,.2f} {row['currency']}"
+        yield Result(
+            "completeness",
+            "warning",
+            row["partner"],
+            f"{row['day']} {row['leg']}",
+            f"{row['counted']:,} calls and {row['counted_ms'] / 60_000:,.1f} minutes counted, "
+            f"{row['matched']:,} and {row['matched_ms'] / 60_000:,.1f} received{worth}",
+            "mediation",
+            "SELECT * FROM completeness_daily WHERE counted IS NOT NULL AND day = DATE "
+            f"'{row['day']}' AND partner = '{row['partner']}' AND leg = '{row['leg']}'",
+        )
+
+
 def balance_results(stages: pl.DataFrame, month: str) -> Iterator[Result]:
     """The record balance of each stage of a month: passed, or each file that does not add up."""
     for (stage,), rows in stages.group_by("stage", maintain_order=True):

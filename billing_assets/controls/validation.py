@@ -18,7 +18,7 @@ from billing_assets.controls.profile import silent_days, silent_hours
 from billing_assets.controls.vat import vat_problem
 from billing_assets.intake.sequence import sequence_gaps
 from billing_assets.lake.store import Lake
-from billing_assets.lake.tables import SUSPENSE, TRAFFIC
+from billing_assets.lake.tables import COMPLETENESS, SUSPENSE, TRAFFIC
 from billing_assets.reference.controls import Severity, Thresholds
 from billing_assets.reference.fixings import nearest_fixing
 from billing_assets.reference.load import Reference
@@ -156,6 +156,39 @@ def _sequences(e: Evidence) -> Iterator[Found]:
                 f"fate = 'landed' AND switch = '{source.switch}' AND landed_day BETWEEN DATE "
                 f"'{e.days[0]}' AND DATE '{e.days[-1]}' GROUP BY ALL ORDER BY ALL",
             )
+
+
+def _counters(e: Evidence) -> Iterator[Found]:
+    """Days whose records differ from what switches counted of the same traffic."""
+    counted = (
+        e.lake.scan(COMPLETENESS, part={"day": e.days})
+        .filter(pl.col("partner") == e.partner.partner, pl.col("counted").is_not_null())
+        .group_by("day", "leg")
+        .agg(pl.col("counted", "counted_ms", "received", "received_ms").sum())
+        .sort("day", "leg")
+        .collect()
+    )
+    limit = e.thresholds.counter_share
+    wrong = [
+        row
+        for row in counted.iter_rows(named=True)
+        if any(
+            abs(row[f"received{unit}"] - row[f"counted{unit}"])
+            > limit * max(row[f"counted{unit}"], row[f"received{unit}"])
+            for unit in ("", "_ms")
+        )
+    ]
+    if wrong:
+        worst = max(wrong, key=lambda row: abs(row["received_ms"] - row["counted_ms"]))
+        yield (
+            "switch_counters",
+            f"{len(wrong)} days differ by more than {limit:.2%} from what switches counted; most "
+            f"on {worst['day']} ({worst['leg']}): {worst['counted']} calls, "
+            f"{Decimal(worst['counted_ms']) / 60_000:.1f} minutes counted, {worst['received']} "
+            f"calls, {Decimal(worst['received_ms']) / 60_000:.1f} minutes received",
+            "SELECT day, switch, trunk, leg, counted, received, counted_ms, received_ms FROM "
+            f"completeness_daily WHERE {e.where()} AND counted IS NOT NULL ORDER BY ALL",
+        )
 
 
 def _suspense(e: Evidence) -> Iterator[Found]:
@@ -362,6 +395,7 @@ _CHECKS = (
     _balance,
     _profile,
     _sequences,
+    _counters,
     _suspense,
     _samples,
     _free,

@@ -94,6 +94,11 @@ class Settings(BaseSettings):
         return self.root / "inbox"
 
     @property
+    def counters(self) -> Path:
+        """Files of switch counters that arrive."""
+        return self.root / "counters"
+
+    @property
     def quarantine(self) -> Path:
         """Where refused files are kept."""
         return self.root / "quarantine"

@@ -455,6 +455,58 @@ MARGIN = Table(
     },
 )
 
+SWITCH_COUNTER = Table(
+    "switch_counter",
+    "UTC day x switch x trunk or partner x leg: what a switch or a mediation system counted",
+    pl.Schema(
+        {
+            "day": pl.Date,
+            "switch": pl.String,
+            "trunk": pl.String,
+            "partner": pl.String,
+            "leg": pl.String,
+            "calls": pl.Int64,
+            "duration_ms": pl.Int64,
+            "file": pl.String,
+        }
+    ),
+    ("day", "switch"),
+    ("trunk", "partner", "leg"),
+    {
+        "trunk": "'switch/trunk group'; empty in a total of a partner",
+        "partner": "empty in a row of a trunk",
+        "leg": "customer: what came in; supplier: what went out",
+        "calls": "answered calls",
+        "file": "SHA-256 of the file, in hex",
+    },
+)
+
+COMPLETENESS = Table(
+    "completeness_daily",
+    "UTC day x switch x trunk x leg: answered calls counted by the switch and received as records",
+    pl.Schema(
+        {
+            "day": pl.Date,
+            "switch": pl.String,
+            "trunk": pl.String,
+            "leg": pl.String,
+            "partner": pl.String,
+            "counted": pl.Int64,
+            "counted_ms": pl.Int64,
+            "received": pl.Int64,
+            "received_ms": pl.Int64,
+        }
+    ),
+    ("day",),
+    ("switch", "trunk", "partner", "leg"),
+    {
+        "trunk": "empty: all trunks of the partner on the switch, counted together",
+        "partner": "to whom the trunk belongs at noon; empty: to nobody",
+        "counted": "null: nobody counted it",
+        "received": "answered voice records accepted, duplicates aside, parts of a call as one",
+    },
+)
+
 TABLES = {
     table.name: table
     for table in (
@@ -471,5 +523,7 @@ TABLES = {
         RECORD_FATE,
         TRAFFIC,
         MARGIN,
+        SWITCH_COUNTER,
+        COMPLETENESS,
     )
 }

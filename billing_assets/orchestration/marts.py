@@ -63,6 +63,7 @@ THRESHOLDS = pl.Schema(
                 "new_destination_value",
                 "calm_jump",
                 "high_risk_minutes",
+                "counter_share",
             ),
             pl.Float64,
         ),

@@ -47,6 +47,9 @@ RULES: Mapping[str, Rule] = {
     "missing_days": Rule(_WARNING, "mediation", "a day without records where there usually are"),
     "missing_hours": Rule(_WARNING, "mediation", "an hour without records where there usually are"),
     "sequence_gap": Rule(_WARNING, "mediation", "file numbers of the partner's switches missing"),
+    "switch_counters": Rule(
+        _WARNING, "mediation", "a day's records are not what its switches counted"
+    ),
     "suspense": Rule(_BLOCKING, "rating", "share or value in suspense over its threshold"),
     "suspense_open": Rule(_WARNING, "rating", "some traffic in suspense, below the threshold"),
     "suspense_age": Rule(_WARNING, "rating", "records in suspense longer than allowed"),

@@ -16,6 +16,7 @@ from billing_assets.orchestration.tables import markdown
 OUTPUTS = {
     "record_fate": "What became of each record, added up by file, switch and fate.",
     "traffic_hourly": "Attempts, answers, causes, seconds and money of legs by hour.",
+    "completeness_daily": "Answered calls that switches counted and that came as records.",
     "margin_daily": "Customer leg less supplier leg of each record, by partners and destination.",
 }
 

@@ -5,9 +5,12 @@ from datetime import date
 import dagster as dg
 import polars as pl
 
+from billing_assets.controls.completeness import compare_day
 from billing_assets.core.ids import canonical_json, sha256_of
+from billing_assets.intake.counters import take_counters
 from billing_assets.intake.landing import Intake, make_day
 from billing_assets.intake.sequence import ranges, sequence_report
+from billing_assets.lake.tables import XDR
 from billing_assets.orchestration.groups import Group
 from billing_assets.orchestration.partitions import USAGE_DAYS
 from billing_assets.orchestration.resources import Home, now
@@ -32,6 +35,17 @@ def mediation_files(context: dg.AssetExecutionContext, installation: Home) -> dg
     report = intake.take_in(installation.settings.inbox, sources)
     for problem in report.quarantined:
         context.log.warning(str(problem))
+    counters = take_counters(
+        installation.settings.counters,
+        installation.lake,
+        installation.blobs,
+        installation.settings.quarantine,
+        installation.reference.partners,
+    )
+    for problem in counters.problems:
+        context.log.warning(str(problem))
+    for day in sorted(counters.days & set(installation.lake.days(XDR))):
+        compare_day(installation.lake, installation.reference, day)
     continuity = pl.DataFrame(
         [
             (r.source, r.files, ranges(r.missing), ranges(r.duplicate))
@@ -49,7 +63,8 @@ def mediation_files(context: dg.AssetExecutionContext, installation: Home) -> dg
             "records rejected": report.rejected,
             "records filtered": report.filtered,
             "continuity": markdown(continuity),
-            "refused files": problem_table(report.quarantined),
+            "files of counters": len(counters.taken),
+            "refused files": problem_table([*report.quarantined, *counters.problems]),
             "refused rows": problem_table(report.problems),
         }
     )

@@ -23,7 +23,8 @@ renamed as (
         short_share,
         new_destination_value,
         calm_jump,
-        high_risk_minutes
+        high_risk_minutes,
+        counter_share
 
     from source
 
