@@ -14,7 +14,7 @@ from billing_assets.cli.main import app
 from billing_assets.core.errors import BillingError, StateError
 from billing_assets.installation import Installation
 from billing_assets.lake.tables import RATED_LEG, XDR
-from billing_assets.orchestration.assets.rating import rated_usage
+from billing_assets.orchestration.assets.rating import rated_usage, rerate_dry_run
 from billing_assets.rating.history import price_history
 from billing_assets.rating.requests import fields_of, run_request, scope_of
 from billing_assets.rating.scope import RatingScope
@@ -70,16 +70,18 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installati
     opened.registry.close()
 
 
-def materialize(home: Installation, config: dict[str, object]) -> dg.ExecuteInProcessResult:
+def materialize(
+    home: Installation, config: dict[str, object], asset: dg.AssetsDefinition = rated_usage
+) -> dg.ExecuteInProcessResult:
     return dg.materialize(
-        [rated_usage, dg.AssetSpec("xdr"), dg.AssetSpec("reference_data")],
-        selection=[rated_usage],
+        [rated_usage, rerate_dry_run, dg.AssetSpec("xdr"), dg.AssetSpec("reference_data")],
+        selection=[asset],
         resources={"installation": dg.ResourceDefinition.hardcoded_resource(home)},
         tags={
             "dagster/asset_partition_range_start": DAYS[0].isoformat(),
             "dagster/asset_partition_range_end": DAYS[-1].isoformat(),
         },
-        run_config={"ops": {"rated_usage": {"config": config}}},
+        run_config={"ops": {asset.op.name: {"config": config}}},
         raise_on_error=True,
     )
 
@@ -189,8 +191,35 @@ def test_a_dry_run_shows_money_before_and_after_and_writes_nothing(
         ("2026-03-11", 5, "3", "3.3"),
     ]
     assert table.read_text().splitlines()[0].split(",") == list(rows[0])
+    shown = materialize(home, {"destinations": ["UK"]}, rerate_dry_run)
+    [made] = shown.asset_materializations_for_node("rerate_dry_run")[:1]
+    assert made.metadata["legs that would change"].value == 10
+    assert "3.3" in str(made.metadata["changes"].value)
     assert home.lake.version(RATED_LEG) == version
     assert not home.registry.rerates.list()
+
+
+def test_a_sheet_is_taken_back_by_the_version_without_it(home: Installation) -> None:
+    def legs() -> list[dict[str, object]]:
+        kept = home.lake.scan(RATED_LEG).drop("rerate_request")
+        return kept.sort("record_id", "leg").collect().to_dicts()
+
+    before = legs()
+    load(home, "0.66")
+    materialize(home, {"reason": "a new sheet", "destinations": ["UK"]})
+    load(home, "0.60")
+    code, output = icb("rerate", "propose", "--reason", "the sheet is taken back")
+    assert code == 0 and "re-rate request 2 is proposed" in output
+    home.registry.rerates.decide(2, approve=True, now=NOW, who="paulo")
+    materialize(home, {"request": 2})
+    assert legs() == before
+
+
+def test_nothing_is_proposed_by_a_version_that_waits(home: Installation) -> None:
+    stores = {"lake": home.lake, "registry": home.registry, "blobs": home.blobs}
+    take_reference(files("0.66"), **stores, now=NOW, who="rita")
+    code, output = icb("rerate", "propose")
+    assert code == 2 and "by the version in force, and this one is not" in output
 
 
 @pytest.mark.parametrize(

@@ -24,11 +24,10 @@ from billing_assets.rating.impact import impact_of
 from billing_assets.rating.requests import (
     CHANGE_COLUMNS,
     ROLLS_BACK,
-    change_rows,
     check_scope,
+    dry_run,
     fields_of,
 )
-from billing_assets.rating.rerate import rerate_day
 from billing_assets.rating.scope import RatingScope
 from billing_assets.reference.models import Leg, Service
 from billing_assets.registry.cycles import ADJUSTMENT, FINALISED
@@ -59,7 +58,7 @@ def rerate(
     code: Annotated[list[str] | None, typer.Option(help="digits that codes begin with")] = None,
     agreement: Annotated[list[str] | None, typer.Option(help="agreement id, repeatable")] = None,
     reason: Annotated[str, typer.Option(help="why prices change; kept with the request")] = "",
-    dry_run: Annotated[
+    only_show: Annotated[
         bool, typer.Option("--dry-run", help="show what would change and write nothing")
     ] = False,
     csv_file: Annotated[
@@ -88,8 +87,9 @@ def rerate(
         tuple(agreement or ()),
     )
     check_scope(scope, home.reference, home.lake, _now().date())
-    tried = _dry_run(home, scope)
-    if dry_run:
+    with console.status("comparing prices"):
+        tried = dry_run(scope, home.lake, home.reference, buckets=home.settings.buckets)
+    if only_show:
         show_changes(tried, f"Would change: {scope.describe()}", csv_file=csv_file, as_json=as_json)
         return
     made = home.registry.rerates.make(fields_of(scope), reason, now=_now(), who=home.settings.user)
@@ -228,30 +228,6 @@ def rollback(
     )
     rows = carry_out(made)
     show_changes(rows, f"Re-rate request {made.number} takes {number} back")
-
-
-def _dry_run(home: Installation, scope: RatingScope) -> list[dict[str, object]]:
-    """What a scope would change; raises `BillingError` when no leg lies in it."""
-    rows, candidates = [], 0
-    with console.status("comparing prices"):
-        for day in [day for day in home.lake.days(XDR) if scope.first <= day <= scope.last]:
-            outcome = rerate_day(
-                home.lake,
-                home.reference,
-                scope,
-                day,
-                buckets=home.settings.buckets,
-                request=None,
-                dry_run=True,
-            )
-            candidates += outcome.candidates
-            rows += change_rows(outcome.changes)
-    if not candidates:
-        raise BillingError(
-            f"no leg matches: {scope.describe()}",
-            hint='see what was rated: `icb sql "select * from usage_daily"`',
-        )
-    return rows
 
 
 def carry_out(request: Request, *, records: bool = False) -> list[dict[str, object]]:

@@ -13,7 +13,7 @@ from billing_assets.orchestration.assets.billing import (
 )
 from billing_assets.orchestration.assets.controls import controlled_days
 from billing_assets.orchestration.assets.intake import mediation_files, xdr
-from billing_assets.orchestration.assets.rating import rated_usage
+from billing_assets.orchestration.assets.rating import rated_usage, rerate_dry_run
 from billing_assets.orchestration.assets.reference import reference_data
 from billing_assets.orchestration.checks import CHECKS
 from billing_assets.orchestration.dbt import mart_assets
@@ -38,6 +38,7 @@ def build_defs(
             mediation_files,
             xdr,
             rated_usage,
+            rerate_dry_run,
             controlled_days,
             *mart_assets(),
             billing_cycle,

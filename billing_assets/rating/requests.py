@@ -99,6 +99,28 @@ def check_scope(scope: RatingScope, reference: Reference, lake: Lake, today: dat
         raise BillingError(f"no records on {scope.describe()}", hint=span)
 
 
+def dry_run(
+    scope: RatingScope, lake: Lake, reference: Reference, *, buckets: int
+) -> list[dict[str, object]]:
+    """What rating a scope anew would change, as `change_rows`; nothing is written.
+
+    Raises `BillingError` when no leg lies in the scope.
+    """
+    rows, candidates = [], 0
+    for day in [day for day in lake.days(XDR) if scope.first <= day <= scope.last]:
+        outcome = rerate_day(
+            lake, reference, scope, day, buckets=buckets, request=None, dry_run=True
+        )
+        candidates += outcome.candidates
+        rows += change_rows(outcome.changes)
+    if not candidates:
+        raise BillingError(
+            f"no leg matches: {scope.describe()}",
+            hint='see what was rated: `icb sql "select * from usage_daily"`',
+        )
+    return rows
+
+
 def run_request(
     number: int,
     lake: Lake,

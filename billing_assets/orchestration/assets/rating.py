@@ -25,10 +25,12 @@ from billing_assets.rating.requests import (
     ROLLS_BACK,
     change_rows,
     check_scope,
+    dry_run,
     fields_of,
     run_request,
     scope_of,
 )
+from billing_assets.rating.scope import RatingScope
 
 OUTPUTS = {
     "rated_leg": "Priced legs: what partners owe us (customer) and what we owe (supplier).",
@@ -37,17 +39,27 @@ OUTPUTS = {
 }
 
 
-class RatingConfig(dg.Config):
-    """What to rate again, and why; without a reason or a request whole days are rated."""
+class ScopeConfig(dg.Config):
+    """Which legs of the chosen days; an empty list means all."""
 
-    reason: str = Field(default="", description="why prices change; makes a re-rate request")
-    request: int = Field(default=0, description="an approved re-rate request to carry out")
     partners: list[str] = Field(default=[], description="partners of the scope; empty: all")
     legs: list[str] = Field(default=[], description="customer, supplier; empty: both")
     services: list[str] = Field(default=[], description="voice, sms, data, event; empty: all")
     destinations: list[str] = Field(default=[], description="destinations by name; empty: all")
     codes: list[str] = Field(default=[], description="digits that matched codes begin with")
     agreements: list[str] = Field(default=[], description="agreement ids; empty: all")
+
+    def scope(self, days: list[date]) -> RatingScope:
+        """The scope on some days; raises `BillingError` when it cannot be."""
+        fields = {name: getattr(self, name) for name in ScopeConfig.model_fields}
+        return scope_of({"first": min(days).isoformat(), "last": max(days).isoformat(), **fields})
+
+
+class RatingConfig(ScopeConfig):
+    """What to rate again, and why; without a reason or a request whole days are rated."""
+
+    reason: str = Field(default="", description="why prices change; makes a re-rate request")
+    request: int = Field(default=0, description="an approved re-rate request to carry out")
 
 
 @dg.multi_asset(
@@ -77,6 +89,30 @@ def rated_usage(
         yield dg.MaterializeResult(
             name, metadata=metadata, data_version=dg.DataVersion(digest[:32])
         )
+
+
+@dg.asset(
+    partitions_def=USAGE_DAYS,
+    deps=["rated_leg", "reference_data"],
+    group_name=Group.RATING.value,
+    kinds={"polars"},
+    backfill_policy=dg.BackfillPolicy.single_run(),
+)
+def rerate_dry_run(
+    context: dg.AssetExecutionContext, config: ScopeConfig, installation: Home
+) -> dg.MaterializeResult:
+    """What rating a scope again would change, by day, partner and destination; writes nothing."""
+    days = [date.fromisoformat(key) for key in context.partition_keys]
+    scope, reference, lake = config.scope(days), installation.reference, installation.lake
+    check_scope(scope, reference, lake, now().date())
+    rows = dry_run(scope, lake, reference, buckets=installation.settings.buckets)
+    return dg.MaterializeResult(
+        metadata={
+            "scope": scope.describe(),
+            "legs that would change": sum(int(str(row["records"])) for row in rows),
+            "changes": markdown(pl.DataFrame(rows)),
+        }
+    )
 
 
 def _rate(
@@ -124,8 +160,7 @@ def _rerate(
     who = installation.settings.user
     number = config.request
     if not number:
-        fields = config.model_dump(exclude={"reason", "request"})
-        scope = scope_of({"first": min(days), "last": max(days), **fields})
+        scope = config.scope(days)
         check_scope(scope, reference, installation.lake, now().date())
         number = registry.rerates.make(fields_of(scope), config.reason, now=now(), who=who).number
 
