@@ -42,6 +42,7 @@ UPSTREAM = {
     "record_balance_by_day": {"record_balance"},
     "record_balance_by_stage": {"record_balance", "record_fate"},
     "suspense_by_reason": {"suspense"},
+    "traffic": {"rated_leg"},
     "traffic_by_destination": {"usage_daily"},
     "traffic_by_partner_day": {"usage_daily"},
 }

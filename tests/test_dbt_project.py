@@ -3,6 +3,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from billing_assets.controls.traffic import COLUMNS
 from billing_assets.core.settings import PROJECT_ROOT
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import TABLES
@@ -36,6 +37,7 @@ def empty_sources(folder: Path) -> dict[str, Source]:
         ("file_count", FILE_COUNTS),
         ("cycle", CYCLES),
         ("threshold", THRESHOLDS),
+        ("traffic_day", COLUMNS),
     ):
         sources[name] = pl.DataFrame(schema=schema).to_arrow()
     return sources

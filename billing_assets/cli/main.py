@@ -24,6 +24,7 @@ from billing_assets.cli.output import console, fail
 from billing_assets.cli.price import price
 from billing_assets.cli.runs import run
 from billing_assets.cli.status import status
+from billing_assets.cli.traffic import traffic
 from billing_assets.core.errors import BillingError
 from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
@@ -41,6 +42,7 @@ app.command()(status)
 app.command()(controls)
 app.command()(completeness)
 app.command()(deals)
+app.command()(traffic)
 app.add_typer(cycles.app, name="cycle")
 app.add_typer(invoice.app, name="invoice")
 app.command()(delivery.deliver)

@@ -67,12 +67,9 @@ def quote(
         ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise BillingError(f"{zone!r} is not an IANA time zone") from error
-    try:
-        cycle = month or None
-        if cycle:
-            month_period(cycle)
-    except ValueError as error:
-        raise BillingError(f"{month!r} is not a month such as 2026-03") from error
+    cycle = month or None
+    if cycle:
+        month_period(cycle)
     try:
         content = usage.read_bytes()
     except OSError as error:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from billing_assets.core.errors import BillingError
+
 
 def midnight_utc(day: date, zone: str) -> datetime:
     """The UTC instant at which a local day begins.
@@ -65,8 +67,11 @@ class Period:
 def month_period(month: str, zone: str = "UTC") -> Period:
     """The period of a calendar month written 'YYYY-MM'.
 
-    Raises `ValueError` when it is not one.
+    Raises `BillingError` when it is not one.
     """
-    start = date.fromisoformat(f"{month}-01")
+    try:
+        start = date.fromisoformat(f"{month}-01")
+    except ValueError as error:
+        raise BillingError(f"{month!r} is not a month such as 2026-03") from error
     end = (start + timedelta(days=32)).replace(day=1)
     return Period(start, end, zone)

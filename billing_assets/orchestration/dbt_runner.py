@@ -32,7 +32,7 @@ _one_at_a_time = RLock()
 class DbtProject:
     """The project, parsed for one scratch folder, as `open_project` gives it."""
 
-    def __init__(self, scratch: Path, variables: Mapping[str, str]) -> None:
+    def __init__(self, scratch: Path, variables: Mapping[str, object]) -> None:
         """Parse the project; raises `DbtError` where it does not parse."""
         self._scratch = scratch
         self._variables = json.dumps({**variables, "scratch": str(scratch)})
@@ -115,7 +115,7 @@ class DbtProject:
 
 @contextmanager
 def open_project(
-    scratch: Path, sources: Mapping[str, Source], variables: Mapping[str, str]
+    scratch: Path, sources: Mapping[str, Source], variables: Mapping[str, object]
 ) -> Iterator[DbtProject]:
     """Parse the project for a run that reads `sources`, by name, and writes only to `scratch`.
 

@@ -5,21 +5,25 @@ what they read and where they go. No dagster here: the assets and the command li
 Source of the controls: catalogue 1.5 and 3.7.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 
 import duckdb
 import polars as pl
+import pyarrow.dataset as ds
 
+from billing_assets.controls.traffic import COLUMNS, traffic_of_day
 from billing_assets.core.errors import BillingError
 from billing_assets.core.periods import month_period
 from billing_assets.lake.store import Lake
-from billing_assets.lake.tables import TABLES, Table
+from billing_assets.lake.tables import RATED_LEG, TABLES, Table
 from billing_assets.orchestration.dbt_manifest import mart_tables
 from billing_assets.orchestration.dbt_types import Source, TestOutcome
 from billing_assets.reference.controls import Controls
 from billing_assets.reference.load import Reference
+from billing_assets.reference.traffic import DEFAULT, Traffic
 from billing_assets.registry import Registry
 
 FILE_COUNTS = pl.Schema(
@@ -74,11 +78,13 @@ THRESHOLDS = pl.Schema(
 
 @dataclass(frozen=True)
 class MartInputs:
-    """What the marts need beside the lake: `FILE_COUNTS`, `CYCLES` and `THRESHOLDS`."""
+    """What the marts need beside the lake: `FILE_COUNTS`, `CYCLES` and `THRESHOLDS`, and which
+    traffic marts there are."""
 
     file_counts: pl.DataFrame
     thresholds: pl.DataFrame
     cycles: pl.DataFrame
+    traffic: Traffic = DEFAULT
 
 
 def collect_inputs(registry: Registry, reference: Reference, month: str) -> MartInputs:
@@ -109,6 +115,7 @@ def collect_inputs(registry: Registry, reference: Reference, month: str) -> Mart
             ],
             schema=CYCLES,
         ),
+        traffic=reference.traffic,
     )
 
 
@@ -159,9 +166,15 @@ def build_marts(
     sources = _input_sources(inputs)
     for name, table in TABLES.items():
         sources[name] = lake.dataset(table, versions.get(name))
+    # only its own mart pays for it
+    days = lake.days(RATED_LEG) if "traffic" in tables else []
+    sources["traffic_day"] = _traffic_by_day(
+        lake, inputs.traffic, [day for day in days if f"{day:%Y-%m}" == month], scratch
+    )
     variables = {
         "month_start": period.start.isoformat(),
         "month_end": period.end.isoformat(),
+        "traffic_marts": [one.mart for one in inputs.traffic.marts],
     }
     select = ["billing.staging", *(f"+{name}" for name in tables)]
     with open_project(scratch, sources, variables) as project:
@@ -192,6 +205,17 @@ def _wanted(marts: Collection[str] | None) -> dict[str, Table]:
             f"there is no mart {', '.join(unknown)}", hint=f"there are {', '.join(tables)}"
         )
     return {name: table for name, table in tables.items() if marts is None or name in marts}
+
+
+def _traffic_by_day(lake: Lake, traffic: Traffic, days: Sequence[date], scratch: Path) -> Source:
+    """The rows of the traffic marts by day, kept in the scratch folder, a file a day."""
+    folder = scratch / "traffic_day"
+    folder.mkdir(parents=True)
+    empty = pl.DataFrame(schema=COLUMNS)
+    empty.write_parquet(folder / "none.parquet")
+    for day in days:
+        traffic_of_day(lake, traffic.marts, day).write_parquet(folder / f"{day}.parquet")
+    return ds.dataset(folder, format="parquet")
 
 
 def _input_sources(inputs: MartInputs) -> dict[str, Source]:

@@ -107,6 +107,7 @@ def differences(before: Reference, after: Reference) -> Differences:
         ("agreement", _terms(before), _terms(after)),
         ("deal", {d.deal: d for d in before.deals}, {d.deal: d for d in after.deals}),
         ("controls", {"controls": before.controls}, {"controls": after.controls}),
+        ("traffic", {"traffic": before.traffic}, {"traffic": after.traffic}),
     ):
         for name in sorted({*old, *new}):
             terms += _changes(subject, name, old.get(name), new.get(name))

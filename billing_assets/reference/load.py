@@ -4,8 +4,8 @@ Pure: a mapping of paths to bytes goes in, so any past version can be loaded fro
 A file with a problem is set aside and its last good version stays in force; the rest loads.
 
 Folder: carrier.yaml, calendars.yaml, sources.yaml, layouts.yaml, controls.yaml, ledger.yaml,
-fixings.csv, partners/*.yaml, agreements/*.yaml and the sheets that agreements name, deals/*.yaml,
-samples/*.csv.
+traffic.yaml, fixings.csv, partners/*.yaml, agreements/*.yaml and the sheets that agreements name,
+deals/*.yaml, samples/*.csv.
 """
 
 import io
@@ -36,6 +36,7 @@ from billing_assets.reference.models import Agreement, Calendar, Carrier, Partne
 from billing_assets.reference.retention import Retention
 from billing_assets.reference.samples import load_samples, unnamed_samples
 from billing_assets.reference.sources import Source
+from billing_assets.reference.traffic import DEFAULT, Traffic
 from billing_assets.reference.yamltext import Located
 
 FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)
@@ -78,6 +79,7 @@ class Reference:
     controls: Controls = field(default_factory=Controls)
     deals: tuple[Deal, ...] = ()
     samples: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    traffic: Traffic = DEFAULT
 
     def partner(self, partner_id: str) -> Partner:
         """The partner of an id; raises `NotFound` that lists the known ones."""
@@ -200,6 +202,7 @@ class _Reader:
         ledger = self._form("ledger.yaml", Ledger) if "ledger.yaml" in self.files else None
         retention = self._form("retention.yaml", Retention, Retention()) or Retention()
         controls = self._controls(partners)
+        traffic = self._form("traffic.yaml", Traffic, DEFAULT) or DEFAULT
         if carrier is None or self.problems:
             return None
         hashes = {path: sha256_of(content) for path, content in sorted(self.files.items())}
@@ -219,6 +222,7 @@ class _Reader:
             controls=controls,
             deals=tuple(deal for deal, _ in deals),
             samples=samples,
+            traffic=traffic,
         )
 
     def _located(self, path: str) -> Located | None:

@@ -19,6 +19,7 @@ from billing_assets.reference.models import (
     RateRow,
 )
 from billing_assets.reference.sources import Source
+from billing_assets.reference.traffic import Traffic
 from billing_assets.reference.values import CurrencyCode, Day
 
 
@@ -47,6 +48,7 @@ FORMS: dict[str, tuple[str, Any]] = {
     "layouts": ("layouts.yaml", dict[str, Layout]),
     "controls": ("controls.yaml", Controls),
     "ledger": ("ledger.yaml", Ledger),
+    "traffic": ("traffic.yaml", Traffic),
     "partner": ("partners/*.yaml", Partner),
     "agreement": ("agreements/*.yaml", Agreement),
     "deal": ("deals/*.yaml", Deal),
