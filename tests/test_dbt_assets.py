@@ -105,6 +105,7 @@ def test_each_data_test_is_a_check_and_only_the_invoice_gate_may_let_a_warning_p
     assert {name for name, check in checks.items() if not check.blocking} == {
         "anomalies_no_high_risk_and_no_loss",
         "anomalies_nothing_unusual",
+        "completeness_by_partner_day_is_counted",
         "expected_vs_billed_is_equal",
         "margin_by_route_is_known",
     }
