@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -93,7 +94,7 @@ def rated(root: Path, deck: dict[str, str], terms: str) -> Installation:
     return home
 
 
-def drafted(home: Installation) -> tuple[list[dict[str, object]], list[object]]:
+def drafted(home: Installation) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The charges and the drafts of the month, but for the versions that they name."""
     [cycle] = cycles_of_month(home.reference.partner("P01"), "2026-03")
     done = run_cycle(home, home.reference, cycle, issue_date=NOW.date(), now=NOW, who="ana")
