@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
+import numpy as np
 import polars as pl
 
 from billing_assets.core.errors import BillingError
@@ -221,7 +222,35 @@ def as_usage(sums: Sequence[pl.DataFrame]) -> pl.DataFrame:
             decimal_of_e10(pl.col("amount")),
             pl.col("destination").fill_null(""),
         )
+        .pipe(_in_order, order)
         .select(USAGE_DAILY.schema.names())
         .cast(USAGE_DAILY.schema)
-        .sort(order)
     )
+
+
+def _in_order(rows: pl.DataFrame, order: Sequence[str]) -> pl.DataFrame:
+    """Rows sorted by many columns of few values each, nulls first: by places packed into a few
+    integers, since comparing words column by column takes a tenth of a day's rating."""
+    packed, key, room = [], np.zeros(rows.height, np.int64), 1
+    for name in order:
+        places, count = _places(rows[name])
+        if room * count > _PACKED:
+            packed.append(key)
+            key, room = np.zeros(rows.height, np.int64), 1
+        key, room = key * count + places, room * count
+    return rows[np.lexsort([key, *reversed(packed)])]
+
+
+def _places(column: pl.Series) -> tuple[np.ndarray, int]:
+    """The place of each value among the column's, in ascending order, and how many there are."""
+    if isinstance(column.dtype, pl.Categorical):
+        words = pl.Enum(column.unique().drop_nulls().cast(pl.String).sort())
+        places = column.cast(words).to_physical() + 1
+        count = len(words.categories) + 1
+    else:
+        places = column.rank("dense")
+        count = column.n_unique() + 1
+    return places.fill_null(0).to_numpy().astype(np.int64), count
+
+
+_PACKED = 2**62
