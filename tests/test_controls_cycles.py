@@ -103,16 +103,16 @@ def test_a_leg_that_is_priced_otherwise_fails_the_sample_and_a_lost_one_the_bala
     home: SmallHome,
 ) -> None:
     lake, reference = home.runs.installation.lake, home.runs.installation.reference
-    registry = home.runs.installation.registry
+    registry, blobs = home.runs.installation.registry, home.runs.installation.blobs
     day = at(4).date()
-    assert disagreements(lake, reference, day, 200) == (60, [])
+    assert disagreements(lake, registry, blobs, day, 200) == (60, [])
     assert imbalances(lake, registry, [day]) == []
     legs = lake.scan(RATED_LEG, part={"day": day}).collect()
     wrong = legs["record_id"].min()
     one = pl.col("record_id") == wrong
     dearer = legs.with_columns(pl.col("amount_e10") + one.cast(pl.Int64))
     lake.replace_slice(RATED_LEG, dearer, {"day": day})
-    _, found = disagreements(lake, reference, day, 200)
+    _, found = disagreements(lake, registry, blobs, day, 200)
     assert {(each.record_id, each.leg) for each in found} == {
         (wrong, "customer"),
         (wrong, "supplier"),

@@ -74,7 +74,7 @@ def materialize(
     home: Installation, config: dict[str, object], asset: dg.AssetsDefinition = rated_usage
 ) -> dg.ExecuteInProcessResult:
     return dg.materialize(
-        [rated_usage, rerate_dry_run, dg.AssetSpec("xdr"), dg.AssetSpec("reference_data")],
+        [rated_usage, rerate_dry_run, dg.AssetSpec("xdr"), dg.AssetSpec("day_terms")],
         selection=[asset],
         resources={"installation": dg.ResourceDefinition.hardcoded_resource(home)},
         tags={

@@ -90,8 +90,11 @@ def approve(
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     """Put the version that waits into force, in the name of ICB_USER, who has not loaded it."""
+    from billing_assets.orchestration.runs import announce_in_force  # noqa: PLC0415 - slow
+
     home = Installation.open()
     row = _load_row(approve_version(home, version, who=home.settings.user))
+    announce_in_force(home)
     if as_json:
         print_json(row)
     else:

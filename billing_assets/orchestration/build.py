@@ -14,7 +14,7 @@ from billing_assets.orchestration.assets.billing import (
 from billing_assets.orchestration.assets.controls import controlled_days
 from billing_assets.orchestration.assets.intake import mediation_files, xdr
 from billing_assets.orchestration.assets.rating import rated_usage, rerate_dry_run
-from billing_assets.orchestration.assets.reference import reference_data
+from billing_assets.orchestration.assets.reference import day_terms, reference_data
 from billing_assets.orchestration.checks import CHECKS
 from billing_assets.orchestration.dbt import mart_assets
 from billing_assets.orchestration.jobs import (
@@ -35,6 +35,7 @@ def build_defs(
     return dg.Definitions(
         assets=[
             reference_data,
+            day_terms,
             mediation_files,
             xdr,
             rated_usage,

@@ -93,11 +93,11 @@ def sample_is_priced_alike(
     context: dg.AssetCheckExecutionContext, installation: Home
 ) -> dg.AssetCheckResult:
     """Price a sample of the run's days again, independently of plan and kernel."""
-    reference = installation.reference
+    size_of_sample = installation.reference.controls.thresholds.sample_records
     records, wrong = 0, []
     for day in _days(context):
         size, found = disagreements(
-            installation.lake, reference, day, reference.controls.thresholds.sample_records
+            installation.lake, installation.registry, installation.blobs, day, size_of_sample
         )
         records += size
         wrong += found

@@ -18,6 +18,7 @@ from billing_assets.orchestration.assets.controls import OUTPUTS as CONTROL_DAYS
 from billing_assets.orchestration.build import build_defs
 from billing_assets.orchestration.jobs import END_TAG, START_TAG, month_tags, neighbours
 from billing_assets.orchestration.partitions import MONTHS, USAGE_DAYS
+from billing_assets.orchestration.terms import announce_terms
 
 _DAGSTER_YAML = """\
 # Runs are recorded here (SQLite); a production home names PostgreSQL instead.
@@ -43,6 +44,13 @@ def prepare_dagster_home(settings: Settings) -> None:
     if not configuration.exists():
         configuration.write_text(_DAGSTER_YAML)
     os.environ["DAGSTER_HOME"] = str(folder)
+
+
+def announce_in_force(home: Installation) -> None:
+    """Tell the home's Dagster which rated days the reference data in force have changed."""
+    prepare_dagster_home(home.settings)
+    with dg.DagsterInstance.get() as instance:
+        announce_terms(instance, home, home.reference)
 
 
 class Runs:
@@ -75,7 +83,7 @@ class Runs:
         """Make the records of UTC days, and price them; consecutive days share one run."""
         for first, last in _stretches(days):
             self._run(
-                ["xdr", "rated_leg", "suspense", "usage_daily", *CONTROL_DAYS],
+                ["day_terms", "xdr", "rated_leg", "suspense", "usage_daily", *CONTROL_DAYS],
                 tags={START_TAG: first.isoformat(), END_TAG: last.isoformat()},
             )
 
@@ -96,6 +104,7 @@ class Runs:
         for first, last in _stretches(days):
             self._run(
                 [
+                    "day_terms",
                     *(["xdr"] if records else []),
                     "rated_leg",
                     "suspense",
@@ -110,6 +119,8 @@ class Runs:
                 },
                 run_config={"ops": {"rated_usage": {"config": {"request": request}}}},
             )
+        # legs outside the scope may stand on older terms still
+        announce_terms(self._instance, self.installation, self.installation.reference)
 
     def marts(self, months: Sequence[str]) -> None:
         """Build the marts of some months."""

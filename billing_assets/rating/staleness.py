@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 
 from billing_assets.lake.store import Lake
-from billing_assets.lake.tables import RATED_LEG
+from billing_assets.lake.tables import RATED_LEG, SUSPENSE
 from billing_assets.reference.differences import Affected, differences
 from billing_assets.reference.load import Reference
 from billing_assets.reference.versions import reference_of
@@ -32,10 +32,21 @@ def stale_days(
 ) -> list[StaleDay]:
     """Compare each day's rating plans with the reference data in force.
 
-    A day that no change since can touch is not stale, whatever version it was rated by.
+    A day that no change since can touch is not stale, whatever version it was rated by; nor is
+    one whose legs of the partners concerned were rated since, unless some wait in suspense.
     """
     versions = registry.versions
-    rated = lake.scan(RATED_LEG).select("day", "plan").unique().sort("day", "plan").collect()
+    rated = (
+        lake.scan(RATED_LEG)
+        .group_by("day", "plan")
+        .agg(pl.col("partner").cast(pl.String).unique())
+        .sort("day", "plan")
+        .collect()
+    )
+    waiting: dict[date, set[str | None]] = {}
+    legs = lake.scan(SUSPENSE).filter(pl.col("stage") == "rating")
+    for day, partner in legs.select("day", "partner").unique().collect().iter_rows():
+        waiting.setdefault(day, set()).add(partner)
     numbers = {one.hash: one.number for one in versions.references()}
     rated_by = {plan: versions.plan(plan).reference_hash for plan in rated["plan"].unique()}
     changes = {
@@ -43,9 +54,14 @@ def stale_days(
         for version in set(rated_by.values()) - {current.version}
     }
     found: list[StaleDay] = []
-    for day, plan in rated.cast({"plan": pl.String}).iter_rows():
+    for day, plan, held in rated.cast({"plan": pl.String}).iter_rows():
         version = rated_by[plan]
-        partners = {a.partner for a in changes.get(version, ()) if touches(a, day)}
+        open_legs = waiting.get(day, set())
+        partners = {
+            a.partner
+            for a in changes.get(version, ())
+            if touches(a, day) and (a.partner in held or {a.partner, None} & open_legs)
+        }
         if partners:
             found.append(StaleDay(day, numbers[version], tuple(sorted(partners))))
     return found

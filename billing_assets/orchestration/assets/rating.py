@@ -66,7 +66,7 @@ class RatingConfig(ScopeConfig):
     specs=[
         dg.AssetSpec(
             name,
-            deps=["xdr", "reference_data"],
+            deps=["xdr", "day_terms"],
             description=about,
             group_name=Group.RATING.value,
             kinds={"polars", "deltalake"},
@@ -93,7 +93,7 @@ def rated_usage(
 
 @dg.asset(
     partitions_def=USAGE_DAYS,
-    deps=["rated_leg", "reference_data"],
+    deps=["rated_leg", "day_terms"],
     group_name=Group.RATING.value,
     kinds={"polars"},
     backfill_policy=dg.BackfillPolicy.single_run(),
