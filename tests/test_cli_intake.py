@@ -11,8 +11,10 @@ from typer.testing import CliRunner, Result
 from billing_assets.cli.main import app
 from billing_assets.core.errors import BillingError
 from billing_assets.installation import Installation
-from billing_assets.intake.landing import Intake
+from billing_assets.intake.landing import Intake, IntakeReport
 from billing_assets.intake.presets import PRESETS
+from billing_assets.lake.tables import LANDED
+from billing_assets.registry.schema import FileState
 from tests.support.intake import line, sansay_row, source_of, table
 from tests.support.intake_home import NOW
 
@@ -94,6 +96,51 @@ def test_a_mapping_that_is_wrong_is_told_in_a_sentence(
     done = run("try", tmp_path / "x_1.csv", "--mapping", tmp_path / "map.yaml")
     assert isinstance(done.exception, BillingError)
     assert words in str(done.exception)
+
+
+def test_a_refused_file_is_taken_in_once_its_mapping_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ICB_HOME", str(tmp_path / "home"))
+    home = Installation.open()
+    fields = {
+        "in_trunk": "Route",
+        "setup_time": "Begin",
+        "answer_time": "Begin",
+        "duration_ms": "Seconds",
+        "b_number": "To",
+    }
+    mapping = {"separator": ";", "unit": "s", "service": "voice", "fields": fields}
+    wrong = {**mapping, "fields": {**fields, "b_number": "Called"}}
+    pattern = r"^x_(?P<sequence>[0-9]+)\.csv$"
+    begin = "Route;Begin;Seconds;To\nTG1;2026-03-10T13:00:0"
+    texts = [f"{begin}{n}Z;90;4930123456\n" for n in (1, 2)]
+
+    def take_in(described: object) -> IntakeReport:
+        source = source_of("mapping", mapping=described, pattern=pattern)
+        intake = Intake(
+            lake=home.lake,
+            registry=home.registry,
+            blobs=home.blobs,
+            quarantine=home.settings.quarantine,
+            now=NOW,
+            who="ana",
+        )
+        return intake.take_in(home.settings.inbox, {"s1": source})
+
+    inbox = home.settings.inbox / "s1"
+    for text in texts:  # two contents of one name: both are kept, and both come back
+        inbox.mkdir(parents=True, exist_ok=True)
+        (inbox / "x_7.csv").write_text(text)
+        assert take_in(wrong).landed == []
+    assert run("retry", "y_7.csv").exit_code == 1
+    for _ in texts:
+        assert "x_7.csv" in run("retry", "--source", "s1").output
+        assert take_in(mapping).landed == ["x_7.csv"]
+    assert not [path for path in home.settings.quarantine.rglob("*") if path.is_file()]
+    assert home.lake.scan(LANDED).collect().height == 2
+    states = {entry.state for entry in home.registry.files.of_source("s1")}
+    assert states == {FileState.LANDED}
 
 
 def test_files_are_listed_with_their_fates_and_the_holes_between_them(

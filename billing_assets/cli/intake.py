@@ -14,6 +14,7 @@ from billing_assets.core.errors import BillingError
 from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
 from billing_assets.intake.presets import PRESETS
+from billing_assets.intake.refused import return_files
 from billing_assets.intake.sequence import ranges, sequence_report
 from billing_assets.intake.trial import try_file
 from billing_assets.intake.withdrawal import file_named, replay, withdraw
@@ -123,6 +124,27 @@ def files(
     shown = [{**row, "number": str(row["number"] or "")} for row in rows]
     show(shown, "Files", as_json=False, empty="no file yet")
     show(audit, "Continuity (UTC)", as_json=False, empty="no source")
+
+
+@app.command("retry")
+def retry(
+    file: Annotated[str, typer.Argument(help="a refused file's name; default all")] = "",
+    source: Annotated[str, typer.Option(help="files of this source alone")] = "",
+) -> None:
+    """Put refused files back into the inbox, once their source's preset or mapping is mended.
+
+    `icb intake try` shows before whether they would land; the next `icb run` takes them in.
+    """
+    home = Installation.open()
+    returned = return_files(
+        home.settings.quarantine,
+        home.settings.inbox,
+        lambda of, name: source in ("", of) and file in ("", name),
+    )
+    rows = [{"source": path.parent.name, "file": path.name} for path in returned]
+    show(rows, "Back in the inbox", as_json=False, empty="no such file was refused")
+    if file and not returned:
+        raise typer.Exit(1)
 
 
 Why = Annotated[str, typer.Option("--reason", help="why; kept with the re-rate request")]
