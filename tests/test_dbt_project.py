@@ -19,6 +19,7 @@ from billing_assets.orchestration.marts import CYCLES, FILE_COUNTS, THRESHOLDS
 
 UNIT_TESTS = {
     "anomalies_tell_a_spike_from_the_usual_and_name_high_risk",
+    "anomalies_tell_shifts_short_calls_and_nights_that_jump",
     "balance_gives_every_row_of_a_file_one_fate",
     "completeness_compares_what_was_counted_alone",
     "expected_follows_the_cycles_and_shows_what_nobody_billed",
