@@ -241,6 +241,13 @@ def test_a_scope_that_nothing_can_come_of_is_refused(
     assert not home.registry.rerates.list()
 
 
+def test_days_whose_records_retention_has_deleted_are_refused(home: Installation) -> None:
+    home.lake.replace_slice(XDR, frame().lazy(), {"day": DAYS[0]})
+    code, output = icb("rerate", "--from", "2026-03-10", "--to", "2026-03-11", "--reason", "why")
+    assert code == 2 and "retention has deleted the records of 2026-03-10" in output
+    assert not home.registry.rerates.list()
+
+
 @pytest.mark.usefixtures("home")
 def test_days_to_come_and_requests_without_a_reason_are_refused() -> None:
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()

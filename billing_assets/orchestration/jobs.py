@@ -34,6 +34,8 @@ LATE_RECORDS = timedelta(hours=24)
 
 START_TAG = "dagster/asset_partition_range_start"
 END_TAG = "dagster/asset_partition_range_end"
+REASON_TAG = "icb/reason"
+"""The run tag that says why usage is rated again."""
 
 
 def month_tags(month: str, partners: list[str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
 from billing_assets.orchestration.assets.controls import OUTPUTS as CONTROL_DAYS
 from billing_assets.orchestration.build import build_defs
-from billing_assets.orchestration.jobs import END_TAG, START_TAG, month_tags, neighbours
+from billing_assets.orchestration.jobs import END_TAG, REASON_TAG, START_TAG, month_tags, neighbours
 from billing_assets.orchestration.partitions import MONTHS, USAGE_DAYS
 from billing_assets.orchestration.terms import announce_terms
 
@@ -115,7 +115,7 @@ class Runs:
                     START_TAG: first.isoformat(),
                     END_TAG: last.isoformat(),
                     "icb/rerate_request": str(request),
-                    "icb/reason": reason,
+                    REASON_TAG: reason,
                 },
                 run_config={"ops": {"rated_usage": {"config": {"request": request}}}},
             )

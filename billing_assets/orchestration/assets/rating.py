@@ -14,6 +14,7 @@ from pydantic import Field
 from billing_assets.core.errors import BillingError
 from billing_assets.core.ids import canonical_json, sha256_of
 from billing_assets.orchestration.groups import Group
+from billing_assets.orchestration.jobs import REASON_TAG
 from billing_assets.orchestration.partitions import USAGE_DAYS
 from billing_assets.orchestration.resources import Home, now
 from billing_assets.orchestration.tables import markdown
@@ -56,7 +57,10 @@ class ScopeConfig(dg.Config):
 
 
 class RatingConfig(ScopeConfig):
-    """What to rate again, and why; without a reason or a request whole days are rated."""
+    """What to rate again, and why; without a reason or a request whole days are rated.
+
+    The reason may also stand in the run's tag `icb/reason`.
+    """
 
     reason: str = Field(default="", description="why prices change; makes a re-rate request")
     request: int = Field(default=0, description="an approved re-rate request to carry out")
@@ -81,8 +85,9 @@ def rated_usage(
 ) -> Iterator[dg.MaterializeResult]:
     """Compile each day's rating plan and price both legs of its records, or of a scope of them."""
     days = [date.fromisoformat(key) for key in context.partition_keys]
-    if config.request or config.reason:
-        metadata, digest = _rerate(context, config, installation, days)
+    reason = config.reason or context.run.tags.get(REASON_TAG, "")
+    if config.request or reason:
+        metadata, digest = _rerate(context, config, reason, installation, days)
     else:
         metadata, digest = _rate(context, installation, days)
     for name in OUTPUTS:
@@ -153,7 +158,11 @@ def _rate(
 
 
 def _rerate(
-    context: dg.AssetExecutionContext, config: RatingConfig, installation: Home, days: list[date]
+    context: dg.AssetExecutionContext,
+    config: RatingConfig,
+    reason: str,
+    installation: Home,
+    days: list[date],
 ) -> tuple[Mapping[str, dg.MetadataValue | str | int], str]:
     """Carry out a re-rate request on some days: the one of the config, or one made from it."""
     reference, registry = installation.reference, installation.registry
@@ -162,7 +171,7 @@ def _rerate(
     if not number:
         scope = config.scope(days)
         check_scope(scope, reference, installation.lake, now().date())
-        number = registry.rerates.make(fields_of(scope), config.reason, now=now(), who=who).number
+        number = registry.rerates.make(fields_of(scope), reason, now=now(), who=who).number
 
     def told(outcome: DayRerated) -> None:
         context.log.info(f"{outcome.day}: {outcome.changed:,} of {outcome.candidates:,} changed")
