@@ -5,7 +5,7 @@ tolerance owes the rest (F03, H04, S09), once a ratio was passed in enough windo
 """
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
@@ -95,6 +95,28 @@ def _deal_lines(
             units -= max(Fraction(0), sign * was) if when.before else 0
             if units:
                 yield _line(deal, terms, side, window, flows, units)
+
+
+def running_imbalance(
+    facts: Facts, day: date
+) -> Iterator[tuple[Deal, InForce, Window, Fraction, Fraction]]:
+    """Imbalance so far in the windows that are not settled by the end of a day.
+
+    Deal, the version that bills it, window, units, and their exact price.
+    """
+    for deal in facts.deals:
+        window = deal.window(day)
+        if not (deal.balance and deal.received and deal.sent) or window is None:
+            continue
+        theirs, ours = (_latest(facts, one) for one in (deal.received, deal.sent))
+        if theirs is None or ours is None:
+            continue
+        if settled(facts, theirs, deal.deal, deal.counted(deal.received), window).now:
+            continue
+        units = _due(facts, deal, deal.balance, window, 1)
+        if units:
+            side = theirs if units > 0 else ours
+            yield deal, side, window, abs(units), abs(units) * Fraction(deal.balance.price)
 
 
 def _latest(facts: Facts, direction: Direction) -> InForce | None:

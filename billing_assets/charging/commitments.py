@@ -1,5 +1,6 @@
 """Shortfalls of commitments: tested over the whole window, charged once, in its last cycle."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from fractions import Fraction
 
@@ -50,9 +51,18 @@ def _shortfall(
     was, now = reached(facts, agreement, terms, window, priced)
     carried = _carried(facts, agreement, terms, window, priced)
     share = active_share(facts, agreement, terms, window)
-    due = _due(facts, agreement, terms, window, priced, 1)
-    settled_at = _due(facts, agreement, terms, window, priced, 0) if when.before else None
-    short = due - (settled_at or 0)
+
+    def missed(index: int) -> Fraction:
+        """What is missing before this cycle's usage (0), or with it (1)."""
+
+        def reached_by(of: InForce, one: Commitment) -> Fraction:
+            return reached(facts, of, one, window, priced)[index]
+
+        return due(facts, agreement, terms, window, priced, reached_by)
+
+    missing_now = missed(1)
+    settled_at = missed(0) if when.before else None
+    short = missing_now - (settled_at or 0)
     if not short:
         return None
     price = Fraction(terms.price) if terms.price is not None else Fraction(1)
@@ -64,7 +74,7 @@ def _shortfall(
         title=terms.name,
         days=(window[0], window[1] - timedelta(days=1)),
         exact=exact,
-        steps=_steps(agreement, terms, now, carried, share, (due, settled_at)),
+        steps=_steps(agreement, terms, now, carried, share, (missing_now, settled_at)),
         rule=terms.commitment,
         quantity=short if terms.price is not None else 1,
         unit=agreement.terms.priced_unit if terms.price is not None else "period",
@@ -80,15 +90,15 @@ def _shortfall(
     )
 
 
-def _due(
+def due(
     facts: Facts,
     agreement: InForce,
     terms: Commitment,
     window: Window,
     priced: Priced,
-    index: int,
+    reached_by: Callable[[InForce, Commitment], Fraction],
 ) -> Fraction:
-    """What is missing before this cycle's usage (index 0) or with it (1).
+    """What is missing in a window, given what commitments have reached in it.
 
     Nothing when the other direction of a deal with mutual release is missed too.
     """
@@ -96,12 +106,12 @@ def _due(
     def short(of: InForce, one: Commitment) -> Fraction:
         return missing(
             one,
-            reached(facts, of, one, window, priced)[index],
+            reached_by(of, one),
             share=active_share(facts, of, one, window),
             carried=_carried(facts, of, one, window, priced),
         )
 
-    due = short(agreement, terms)
+    short_here = short(agreement, terms)
     released = any(d.deal == terms.commitment and d.mutual_release for d in facts.deals)
     others = [
         (other, one)
@@ -111,9 +121,9 @@ def _due(
         and one.commitment == terms.commitment
         and other.terms.agreement != agreement.terms.agreement
     ]
-    if due and others and all(short(other, one) for other, one in others):
+    if short_here and others and all(short(other, one) for other, one in others):
         return Fraction(0)
-    return due
+    return short_here
 
 
 def _carried(

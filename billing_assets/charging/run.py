@@ -93,18 +93,36 @@ def charges_now(
         raise NotFound("no usage is rated yet", hint="materialise `rated_leg` first")
     claimed = _claim(cycle, reference, registry)
     bucket = bucket_of(cycle.partner, buckets)
+    facts = cycle_facts(claimed, reference, lake, version, bucket=bucket)
+    charges = claimed_charges(facts, claimed, reference, lake, buckets=buckets)
+    bring = cycles_to_bring(claimed)
+    carried = carried_forward(cycle, charges, reference.partner(cycle.partner), bucket=bucket)
+    return Charged(
+        cycle,
+        pl.concat([charges, carried]).sort(CHARGE.order),
+        facts.usage,
+        version,
+        claimed,
+        {
+            **claimed.figures,
+            BRINGS: " ".join(known.id for known in bring),
+            CARRIES: carried.height,
+        },
+    )
+
+
+def cycle_facts(
+    claimed: Claim, reference: Reference, lake: Lake, version: int, *, bucket: int
+) -> Facts:
+    """What the charges of a cycle are made from, with `usage_daily` at a version."""
+    cycle = claimed.cycle
     now = _usage_at(cycle, lake, version, bucket)
-    usage = _unbilled(claimed, lake, now, bucket)
-    sources = {
-        "reference": reference.version,
-        "days": _span(usage),
-    }
     agreements = reference.agreements_of(cycle.partner)
     fees = _billed_fees(cycle, claimed, lake)
     facts = Facts(
         cycle,
         agreements,
-        usage,
+        _unbilled(claimed, lake, now, bucket),
         legs=_legs(cycle, lake),
         deals=reference.deals_of(cycle.partner),
         short_calls=_short_calls(cycle, [a.terms for a in agreements], lake),
@@ -117,23 +135,20 @@ def charges_now(
         samples=reference.samples,
         billed_on=claimed.billed_on,
     )
-    facts = replace(facts, billed=_billed(facts, now))
+    return replace(facts, billed=_billed(facts, now))
+
+
+def claimed_charges(
+    facts: Facts, claimed: Claim, reference: Reference, lake: Lake, *, buckets: int
+) -> pl.DataFrame:
+    """The charges of a cycle, and those that it brings forward, in the columns of `charge`."""
+    cycle = claimed.cycle
+    sources = {"reference": reference.version, "days": _span(facts.usage)}
     charges = charge_cycle(facts, buckets=buckets, sources=sources)
-    bring = cycles_to_bring(claimed)
-    charges = pl.concat([charges, brought_forward(cycle, bring, lake, bucket=bucket)])
-    carried = carried_forward(cycle, charges, reference.partner(cycle.partner), bucket=bucket)
-    return Charged(
-        cycle,
-        pl.concat([charges, carried]).sort(CHARGE.order),
-        usage,
-        version,
-        claimed,
-        {
-            **claimed.figures,
-            BRINGS: " ".join(known.id for known in bring),
-            CARRIES: carried.height,
-        },
+    brought = brought_forward(
+        cycle, cycles_to_bring(claimed), lake, bucket=bucket_of(cycle.partner, buckets)
     )
+    return pl.concat([charges, brought])
 
 
 def imbalance(

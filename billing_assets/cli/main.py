@@ -17,6 +17,7 @@ from billing_assets.cli import (
     rerate,
     suspense,
 )
+from billing_assets.cli.accruals import accruals
 from billing_assets.cli.bench import bench
 from billing_assets.cli.controls import completeness, controls
 from billing_assets.cli.deals import deals
@@ -42,6 +43,7 @@ app.command()(status)
 app.command()(controls)
 app.command()(completeness)
 app.command()(deals)
+app.command()(accruals)
 app.command()(traffic)
 app.add_typer(cycles.app, name="cycle")
 app.add_typer(invoice.app, name="invoice")

@@ -365,6 +365,49 @@ CHARGE = Table(
     },
 )
 
+ACCRUAL = Table(
+    "accrual",
+    "day of accrual x cycle x agreement x leg x service x service month x kind x rule x currency",
+    pl.Schema(
+        {
+            "day": pl.Date,
+            "partner": pl.String,
+            "cycle": pl.String,
+            "agreement": pl.String,
+            "leg": pl.String,
+            "service": pl.String,
+            "service_month": pl.String,
+            "kind": pl.String,
+            "section": pl.String,
+            "rule": pl.String,
+            "first_day": pl.Date,
+            "last_day": pl.Date,
+            "records": pl.Int64,
+            "exact_amount": MONEY,
+            "amount": MONEY,
+            "currency": pl.String,
+            "basis": pl.String,
+            "steps": pl.String,
+            "sources": pl.String,
+        }
+    ),
+    ("day",),
+    ("partner", "cycle", "agreement", "leg", "kind", "rule", "first_day"),
+    {
+        "day": "the accrual is of the end of this local day",
+        "cycle": "the cycle that will bill it",
+        "agreement": "'ID@version'; the id alone where the version is not known yet",
+        "kind": "rated (usage not billed), replaced (what rules price instead of it), tier, "
+        "recurring, rebate, shortfall, ...: as in charge; missing_day, suspense",
+        "service_month": "'YYYY-MM' of the last day of service",
+        "amount": "as the charge will be rounded; equal to exact_amount where nothing is",
+        "basis": "charged: by the terms; expected: a window that still runs, at the rate of use "
+        "so far; estimate: records that are not there or not priced",
+        "steps": "JSON list of sentences that derive the amount",
+        "sources": "JSON object: versions of the reference data and of usage_daily",
+    },
+)
+
 RECORD_FATE = Table(
     "record_fate",
     "UTC day x landed day x file x switch x fate: records and their durations",
@@ -520,6 +563,7 @@ TABLES = {
         RATE,
         USAGE_DAILY,
         CHARGE,
+        ACCRUAL,
         RECORD_FATE,
         TRAFFIC,
         MARGIN,

@@ -6,6 +6,7 @@ import dagster as dg
 
 from billing_assets.core.settings import Settings
 from billing_assets.orchestration.assets.billing import (
+    accrual,
     billing_cycle,
     deal_position,
     delivered_documents,
@@ -44,6 +45,7 @@ def build_defs(
             *mart_assets(),
             billing_cycle,
             deal_position,
+            accrual,
             issued_invoices,
             delivered_documents,
         ],

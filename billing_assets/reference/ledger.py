@@ -68,6 +68,7 @@ class Ledger(Form):
     """How documents are posted; the first rule that fits a line decides its account.
 
     A line that no rule fits is an error: nothing is posted to an account of last resort.
+    `accrued_income` and `accrued_cost` stand against accruals, and are needed for them alone.
     """
 
     ledger: Identifier
@@ -75,6 +76,8 @@ class Ledger(Form):
     payable: Account
     output_tax: Account
     input_tax: Account
+    accrued_income: Account | None = None
+    accrued_cost: Account | None = None
     rules: Annotated[tuple[PostingRule, ...], Field(min_length=1)]
     exports: tuple[JournalFormat, ...] = ("csv", "xml", "json")
     oracle: OracleTerms | None = None

@@ -5,7 +5,7 @@ own partition, a failure becomes the run's exception list and leaves its partiti
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import TypeVar
 
 import dagster as dg
@@ -22,11 +22,13 @@ from billing_assets.charging.deals import (
 )
 from billing_assets.charging.run import imbalance
 from billing_assets.core.errors import BillingError, NotFound
+from billing_assets.core.periods import month_period
+from billing_assets.invoicing.accruals import sums, take_accrual
 from billing_assets.invoicing.delivery.run import deliver
 from billing_assets.invoicing.parallel import draft_cycles, render_ahead
 from billing_assets.invoicing.run import CycleRun, approve_and_issue, due_cycles
 from billing_assets.orchestration.groups import Group
-from billing_assets.orchestration.partitions import CYCLES
+from billing_assets.orchestration.partitions import CYCLES, MONTHS
 from billing_assets.orchestration.resources import Home, now
 from billing_assets.orchestration.tables import markdown
 from billing_assets.registry.schema import CycleState, DeliveryState
@@ -150,6 +152,26 @@ def deal_position(installation: Home) -> dg.MaterializeResult:
             "positions": markdown(as_table(found)),
             "chart": dg.MetadataValue.md(f"```\n{chart(found)}\n```"),
             "alarms": sum(one.status in ALARMS for one in found),
+        }
+    )
+
+
+@dg.asset(
+    deps=["usage_daily", "reference_data"],
+    partitions_def=MONTHS,
+    group_name=Group.BILLING.value,
+    description="What is owed and not billed at the month's end, on both sides; reversed next day.",
+)
+def accrual(context: dg.AssetExecutionContext, installation: Home) -> dg.MaterializeResult:
+    """Take the accrual of the month's last day, or of yesterday while the month runs."""
+    last = month_period(context.partition_key).last_day
+    taken = take_accrual(installation, min(last, now().date() - timedelta(days=1)))
+    return dg.MaterializeResult(
+        metadata={
+            "day": taken.at.isoformat(),
+            "dagster/row_count": taken.rows.height,
+            "accrued": markdown(sums(taken)),
+            "not known": markdown(pl.DataFrame({"not known": taken.unknown})),
         }
     )
 
