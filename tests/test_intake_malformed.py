@@ -5,13 +5,18 @@ import gzip
 import io
 import time
 import zlib
+from datetime import date, timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
 
+from billing_assets.controls.results import balance_results
 from billing_assets.core.errors import InputError
 from billing_assets.intake import reading
 from billing_assets.intake.preset import CANONICAL
+from billing_assets.orchestration.dbt_manifest import mart_tables
+from tests.support.controls_home import small_home
 from tests.support.intake import line, parse, rows_of, source_of
 from tests.support.malformed import ROWS, canonical_rows, spoilt_rows
 
@@ -60,6 +65,35 @@ def test_spoilt_rows_have_one_fate_each_and_cost_no_other(preset: str, count: in
     assert missing == set(), "good rows that did not land"
     assert read.landed.filter(pl.col("duration_ms") > 31 * 86_400_000).is_empty()
     assert read.landed["b_number"].null_count() == 0
+
+
+def test_the_balance_of_spoilt_files_is_zero_to_the_last_stage(tmp_path: Path) -> None:
+    made = [row for row, _ in canonical_rows(1_500, seed=3)]
+    with small_home(tmp_path) as home:
+        inbox = tmp_path / "inbox" / "s1"
+        inbox.mkdir(parents=True)
+        for number, rows in enumerate((made[:1000], made[1000:], ["rubbish"]), start=1):
+            text = "\n".join([",".join(CANONICAL), *rows]) + "\n"
+            (inbox / f"s1_{number:06}.csv").write_text(text)
+        home.runs.take_in()
+        counts = home.runs.installation.registry.files.counts(date.min, date.max)
+        assert sum(one.received for one in counts) == 1_500
+        assert (tmp_path / "quarantine" / "s1" / "s1_000003.csv.reason.txt").read_text()
+        assert sum(one.rejected for one in counts) > 500
+        days = [date(2026, 3, 10) + timedelta(days=n) for n in range(-3, 4)]
+        landed = {one.day for one in counts if one.landed}
+        assert landed <= set(days)
+        home.runs.rate(days)
+        home.runs.marts(["2026-03"])
+        found = balance_results(
+            home.runs.installation.lake.scan(mart_tables()["record_balance_by_stage"]).collect(),
+            "2026-03",
+        )
+        assert [(one.severity, one.where) for one in found] == [
+            ("passed", "2026-03 1_intake"),
+            ("passed", "2026-03 2_resolving"),
+            ("passed", "2026-03 3_rating"),
+        ]
 
 
 def test_a_bomb_of_any_packing_is_refused_before_it_is_unpacked(

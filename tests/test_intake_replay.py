@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -179,7 +179,10 @@ def test_a_quarantined_file_lands_once_its_source_is_mended(home: IntakeHome, na
     wrong = source_of("sansay")
     assert home.take_in({**SOURCES, "s1": wrong}).landed == []
     home.put(name, ONE)
-    assert home.take_in().landed == [name]
+    later = home.intake()
+    later.now = NOW + timedelta(days=9)
+    assert later.take_in(home.inbox, SOURCES).landed == [name]
+    assert set(home.rows(LANDED)["arrived_time"]) == {NOW}
     (entry,) = home.registry.files.of_source("s1")
     assert (entry.state, entry.message) == (FileState.LANDED, "")
     assert home.rows(LANDED).height == 2

@@ -127,7 +127,11 @@ class Intake:
                     if _landed(known.get(sha256)):
                         self._tell_again(one)
                     else:
-                        self._parsing.append((one, pool.submit(self._parse, one, keys[sha256])))
+                        # a mended file came when it was refused
+                        before = known.get(sha256)
+                        came = before.received_at if before else self.now
+                        parsing = pool.submit(self._parse, one, keys[sha256], came)
+                        self._parsing.append((one, parsing))
                         self._finish(2 * workers)
                 done += len(group)
                 if progress:
@@ -181,7 +185,7 @@ class Intake:
             self.report.redelivered.append(one.facts.name)
         one.file.leave()
 
-    def _parse(self, arrived: _Arrived, key: int) -> ParsedFile:
+    def _parse(self, arrived: _Arrived, key: int, came: datetime) -> ParsedFile:
         """Archive and parse one file; raises `InputError` when it is refused."""
         self.blobs.put(arrived.content)
         name, file = arrived.facts.name, arrived.file
@@ -194,7 +198,7 @@ class Intake:
                 file.source,
                 key=key,
                 sha256=arrived.facts.sha256,
-                arrived=self.now,
+                arrived=came,
             )
         except InputError:
             raise
