@@ -16,7 +16,7 @@ bench = typer.Typer(
     no_args_is_help=True,
 )
 
-LINES_OF_200_PAGES = 7_000
+RECORDS_OF_200_PAGES = 17_000
 """Lines of a document that fill about 200 pages of the default layout."""
 
 _BYTES_A_RECORD = 120
@@ -250,7 +250,7 @@ def invoicing(
         with console.status(f"billing {partners} partners"):
             billed = run(home, month)
         with console.status("rendering 200 pages"):
-            long = long_pdf(home, month, LINES_OF_200_PAGES)
+            long = long_pdf(home, RECORDS_OF_200_PAGES)
         with console.status(f"writing {records:,} itemised records"):
             written = itemised(home, records, folder)
     if as_json:

@@ -5,6 +5,7 @@ PDF, XML, CSV and itemised records. Usage and rated legs are generated; from the
 product's own path: charge, validate, draft, approve, number, render, keep.
 """
 
+import itertools
 import json
 import resource
 import subprocess
@@ -23,7 +24,8 @@ from billing_assets.charging.cycles import cycles_of_month
 from billing_assets.core.errors import BillingError
 from billing_assets.core.ids import bucket_of
 from billing_assets.installation import Installation
-from billing_assets.invoicing.document import Document, Totals, subtotals_of
+from billing_assets.invoicing.annex import annex_of
+from billing_assets.invoicing.document import Document
 from billing_assets.invoicing.itemised import write_itemised
 from billing_assets.invoicing.parallel import draft_cycles, render_ahead
 from billing_assets.invoicing.pdf import render_pdf
@@ -110,32 +112,23 @@ def run(home: Installation, month: Month) -> dict[str, object]:
     }
 
 
-def long_pdf(home: Installation, month: Month, lines: int) -> dict[str, object]:
-    """Render one document of many lines, those of an issued one again and again."""
+def long_pdf(home: Installation, records: int) -> dict[str, object]:
+    """Render an issued document with an annex of many records, its own again and again."""
     cycle = home.registry.cycles.list()[0]
     stored = home.registry.documents.of_cycle(cycle.id)[0]
     document = Document.model_validate_json(home.blobs.get(stored.canonical_sha256))
-    repeated = [
-        line.model_copy(update={"number": number, "charge_id": str(number)})
-        for number, line in enumerate(
-            (line for _ in range(-(-lines // month.destinations)) for line in document.lines), 1
-        )
-    ]
-    net = sum((line.amount for line in repeated), Decimal("0.00"))
-    long = document.model_copy(
-        update={
-            "lines": tuple(repeated),
-            "subtotals": subtotals_of(repeated),
-            "totals": Totals(net=net, tax=Decimal("0.00"), gross=net),
-        }
-    )
+    header, *rows = home.blobs.get(stored.files["itemised"].sha256).splitlines(keepends=True)
+    repeated = b"".join([header, *itertools.islice(itertools.cycle(rows), records)])
+    long = document.model_copy(update={"annex_records": records})
     started = time.monotonic()
-    content = render_pdf(long, home.templates, render_ubl(long))
+    annex = annex_of(long, repeated)
+    content = render_pdf(long, home.templates, render_ubl(long), annex)
     seconds = time.monotonic() - started
     with pypdfium2.PdfDocument(content) as pdf:
         pages = len(pdf)
     return {
         "pages": pages,
+        "records": records,
         "seconds for the PDF": f"{seconds:.1f}",
         "megabytes": f"{len(content) / 1e6:.1f}",
         "peak memory GB": f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f}",

@@ -130,6 +130,7 @@ def assemble(
         template_name=partner.document.template,
         xml_profile=_xml_profile(partner, kind, currency),
         formats=partner.document.formats,
+        annex_records=partner.document.annex_records,
         seller=us if ours else them,
         buyer=them if ours else us,
         banks=_banks(carrier, partner, currency, ours=ours),

@@ -253,6 +253,7 @@ class Document(Part):
     template_name: str
     xml_profile: XmlProfile
     formats: tuple[str, ...] = ("pdf", "xml", "csv", "itemised")
+    annex_records: Annotated[int, Field(ge=0)] = 0
     seller: Party
     buyer: Party
     banks: tuple[Bank, ...] = ()

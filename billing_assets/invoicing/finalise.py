@@ -44,6 +44,12 @@ def _zipped(name: str) -> str:
     return ".gz" if name.endswith(".gz") else ""
 
 
+def _itemised(draft: Draft, blobs: BlobStore) -> bytes | None:
+    """The content of a draft's itemised CSV; None for one so large that it is compressed."""
+    stored = draft.files.get(ITEMISED)
+    return blobs.get(stored.sha256) if stored and not _zipped(stored.name) else None
+
+
 def keep_draft(
     document: Document,
     *,
@@ -65,7 +71,8 @@ def keep_draft(
         )
     kind = DocumentKind(document.kind.value)
     series = _series(carrier, kind)
-    files = _keep(document, render(document, templates), blobs)
+    records = itemised.read_bytes() if itemised and not _zipped(itemised.name) else None
+    files = _keep(document, render(document, templates, itemised=records), blobs)
     if itemised is not None:
         files[ITEMISED] = StoredFile(
             sha256=blobs.put_file(itemised),
@@ -125,7 +132,13 @@ def finalise_cycle(
         final = revised(issued[draft.id], number=number)
         files = dict((ahead or {}).get(final.sha256(), {}))
         if not files:
-            contents = render(final, templates, ledger=ledger, home_currency=home_currency)
+            contents = render(
+                final,
+                templates,
+                ledger=ledger,
+                home_currency=home_currency,
+                itemised=_itemised(draft, blobs),
+            )
             files = _keep(final, contents, blobs)
         if ITEMISED in draft.files:
             name = file_name(final, ITEMISED) + _zipped(draft.files[ITEMISED].name)
@@ -158,7 +171,13 @@ def rendered_as(
     """
     document = _issued_on(issue_date, _load(blobs, draft.canonical_sha256), templates)
     final = revised(document, number=number)
-    contents = render(final, templates, ledger=ledger, home_currency=home_currency)
+    contents = render(
+        final,
+        templates,
+        ledger=ledger,
+        home_currency=home_currency,
+        itemised=_itemised(draft, blobs),
+    )
     return final.sha256(), _keep(final, contents, blobs)
 
 

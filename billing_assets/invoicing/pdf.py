@@ -38,8 +38,11 @@ ENGINES: Final = (
 _MISSING_GLYPH: Final = re.compile(r'the text `"(.+?)"` could not be displayed')
 
 
-def render_pdf(document: Document, templates: Path, xml: bytes | None = None) -> bytes:
-    """The document as PDF; `xml` is attached as its alternative form.
+def render_pdf(
+    document: Document, templates: Path, xml: bytes | None = None, annex: str | None = None
+) -> bytes:
+    """The document as PDF; `xml` is attached as its alternative form, `annex` (rows of
+    `annex_of`) printed behind it.
 
     Raises `BillingError` when the layout does not compile or a text has a glyph that the font
     lacks, naming the text, and what `render_layout` raises.
@@ -47,7 +50,9 @@ def render_pdf(document: Document, templates: Path, xml: bytes | None = None) ->
     source = render_layout(document, templates)
     stamp = datetime.combine(document.issue_date, time(), UTC)
     try:
-        compiler = _compiler(source, templates, {"xml": xml.decode()} if xml else {})
+        inputs = {"xml": xml.decode() if xml else "", "annex": annex or ""}
+        given = {name: text for name, text in inputs.items() if text}
+        compiler = _compiler(source, templates, given)
         output = compiler.compile(format="pdf", pdf_standards=STANDARDS, timestamp=stamp)
     except typst.TypstError as error:
         raise _explained(error, document) from error

@@ -5,6 +5,7 @@ the journal for our own ledger. What they say is compared before any of them is 
 from pathlib import Path
 
 from billing_assets.invoicing.agreement import require_agreement
+from billing_assets.invoicing.annex import annex_of
 from billing_assets.invoicing.bill import customer_bill
 from billing_assets.invoicing.cii import render_cii
 from billing_assets.invoicing.csvs import summary_csv
@@ -45,30 +46,33 @@ def render(
     *,
     ledger: Ledger | None = None,
     home_currency: str = "",
+    itemised: bytes | None = None,
 ) -> dict[str, bytes]:
     """The files of a document by format: json, csv and pdf, and what else belongs to it.
 
     A document that takes no number has no more; others have their xml, and the formats that
     `document.formats` names besides. `ledger` adds the journal of a numbered document, in the
-    exports that it lists. Raises what the renderers raise, and `BillingError` when the files do
+    exports that it lists; of the content of the `itemised` CSV the PDF prints an annex where the
+    document has one. Raises what the renderers raise, and `BillingError` when the files do
     not agree on the totals.
     """
     files = {"json": document.canonical(), "csv": summary_csv(document)}
     fiscal = document.kind not in UNNUMBERED
     if fiscal:
         files["xml"] = render_ubl(document)
-    files["pdf"] = render_pdf(document, templates, files.get("xml"))
+    annex = annex_of(document, itemised)
+    files["pdf"] = render_pdf(document, templates, files.get("xml"), annex)
     if fiscal:
         for name in document.formats:
             if name not in files:
-                files |= _asked(name, document, templates)
+                files |= _asked(name, document, templates, annex)
     if ledger and document.number and document.kind in POSTED:
         files |= _posted(document, ledger, home_currency)
     require_agreement(document, files)
     return files
 
 
-def _asked(name: str, document: Document, templates: Path) -> dict[str, bytes]:
+def _asked(name: str, document: Document, templates: Path, annex: str | None) -> dict[str, bytes]:
     """A format that a partner asks for; nothing for what is made elsewhere (itemised records)."""
     match name:
         case "xlsx":
@@ -77,7 +81,7 @@ def _asked(name: str, document: Document, templates: Path) -> dict[str, bytes]:
             return {name: customer_bill(document)}
         case "factur-x":
             cii = render_cii(document)
-            return {name: embed(render_pdf(document, templates), cii, document)}
+            return {name: embed(render_pdf(document, templates, annex=annex), cii, document)}
         case _ if name in FIXED_FORMATS:
             return {}
         case _:

@@ -128,7 +128,9 @@ class DocumentSettings(Form):
 
     `separate_streams` have documents of their own (agreements name their stream; `recurring` is
     that of fees); all other charges share one. With `self_billing` we issue the partner's invoice
-    to us in its name; with `xml: peppol-bis-3` that one follows Peppol's self-billing profile.
+    to us in its name; with `xml: peppol-bis-3` that one follows Peppol's self-billing profile. A
+    document of up to `annex_records` records prints them behind its summary; those of a larger one
+    stand in the itemised CSV alone.
     """
 
     language: str = "en"
@@ -143,6 +145,7 @@ class DocumentSettings(Form):
     emails: tuple[str, ...] = ()
     formats: tuple[Format, ...] = ("pdf", "xml", "csv", "itemised")
     numbers_in_full: tuple[Literal["a_number", "b_number"], ...] = ()
+    annex_records: Annotated[int, Field(ge=0, le=20_000)] = 0
 
 
 class Partner(Form):
