@@ -81,10 +81,10 @@ def test_a_request_taken_back_leaves_the_prices_of_before(
         for deck in ("P01", "P02", "P03", "S")
     }
     after = world(trunk=draw(st.sampled_from(["P02", "P01", ""])), **decks)
-    scope = {"partners": tuple(draw(st.lists(st.sampled_from(["P01", "P02"]), unique=True)))}
+    partners = tuple(draw(st.lists(st.sampled_from(["P01", "P02"]), unique=True)))
     lake = day_of(tmp_path_factory.mktemp("back"), BEFORE, *traffic())
     first, waited, version = legs(lake), waiting(lake), lake.version(RATED_LEG)
-    done = again(lake, after, **scope)
+    done = again(lake, after, partners=partners)
     undone = taken_back(lake, version)
     now = legs(lake)
     assert now.keys() == first.keys()
@@ -94,7 +94,7 @@ def test_a_request_taken_back_leaves_the_prices_of_before(
     # the reason for which a leg waits may be that of today's reference data
     assert waiting(lake).keys() == waited.keys()
     assert_summed(lake)
-    if scope["partners"]:
+    if partners:
         assert undone <= done.changed
         # untouched legs are as they were in every column
         assert all(v == first[k] for k, v in now.items() if v["rerate_request"] is None)

@@ -103,7 +103,7 @@ def prepare(folder: Path, partners: int, destinations: int) -> int:
             pl.lit(Decimal(0), pl.Decimal(38, 10)).alias("fees"),
             (pl.col("minutes").cast(pl.Decimal(38, 10)) * pl.lit(Decimal("0.01"))).alias("amount"),
         )
-        lake.replace_slice(USAGE_DAILY, frame.cast(dict(USAGE_DAILY.schema)), {"day": day})
+        lake.replace_slice(USAGE_DAILY, frame.cast(USAGE_DAILY.schema), {"day": day})
     return partners * destinations * DAYS
 
 
