@@ -27,6 +27,7 @@ from tests.support.month import (
 from tests.support.references import reference
 
 UPSTREAM = {
+    "charged_vs_invoiced": {"charge", "invoice"},
     "completeness_by_partner_day": {"completeness_daily", "reference_data", "usage_daily"},
     "expected_vs_billed": {"charge", "usage_daily"},
     "margin_by_destination": {"usage_daily"},
@@ -105,6 +106,7 @@ def test_each_data_test_is_a_check_and_only_the_invoice_gate_may_let_a_warning_p
     assert {name for name, check in checks.items() if not check.blocking} == {
         "anomalies_no_high_risk_and_no_loss",
         "anomalies_nothing_unusual",
+        "charged_vs_invoiced_is_equal",
         "completeness_by_partner_day_is_counted",
         "expected_vs_billed_is_equal",
         "margin_by_route_is_known",

@@ -18,7 +18,7 @@ from billing_assets.orchestration.marts import (
     collect_inputs,
     publish_marts,
 )
-from billing_assets.registry import Registry
+from billing_assets.registry import BlobStore, Registry
 from billing_assets.registry.files import DayCount, FileFacts
 from billing_assets.registry.schema import FileState
 from tests.registry_support import NOW
@@ -208,7 +208,9 @@ def test_the_inputs_come_from_the_file_log_the_cycles_and_the_reference(tmp_path
             now=NOW,
             who="ana",
         )
-        inputs = collect_inputs(registry, reference(partners=partners), "2026-03")
+        inputs = collect_inputs(
+            registry, BlobStore(tmp_path / "archive"), reference(partners=partners), "2026-03"
+        )
     assert inputs.file_counts.rows(named=True) == [
         {
             "file": SOUTH,

@@ -15,12 +15,13 @@ from billing_assets.orchestration.dbt_manifest import (
 )
 from billing_assets.orchestration.dbt_runner import open_project
 from billing_assets.orchestration.dbt_types import DbtError, Source, Verdict
-from billing_assets.orchestration.marts import CYCLES, FILE_COUNTS, THRESHOLDS
+from billing_assets.orchestration.marts import CYCLES, FILE_COUNTS, INVOICED, THRESHOLDS
 
 UNIT_TESTS = {
     "anomalies_tell_a_spike_from_the_usual_and_name_high_risk",
     "anomalies_tell_shifts_short_calls_and_nights_that_jump",
     "balance_gives_every_row_of_a_file_one_fate",
+    "charged_is_on_documents_charge_by_charge",
     "completeness_compares_what_was_counted_alone",
     "expected_follows_the_cycles_and_shows_what_nobody_billed",
     "margin_by_route_shows_what_is_sold_below_cost",
@@ -38,6 +39,7 @@ def empty_sources(folder: Path) -> dict[str, Source]:
         ("file_count", FILE_COUNTS),
         ("cycle", CYCLES),
         ("threshold", THRESHOLDS),
+        ("invoiced_line", INVOICED),
         ("traffic_day", COLUMNS),
     ):
         sources[name] = pl.DataFrame(schema=schema).to_arrow()

@@ -12,6 +12,7 @@ from billing_assets.controls.results import (
     balance_results,
     completeness_results,
     cycle_results,
+    invoiced_results,
 )
 from billing_assets.core.periods import month_period
 from billing_assets.installation import Installation
@@ -42,6 +43,7 @@ def controls(
     results = [
         *balance_results(mart("record_balance_by_stage"), chosen),
         *completeness_results(mart("completeness_by_partner_day")),
+        *invoiced_results(mart("charged_vs_invoiced")),
         *anomaly_results(mart("anomalies")),
         *cycle_results(home.registry, chosen),
     ]

@@ -74,6 +74,22 @@ def completeness_results(rows: pl.DataFrame) -> Iterator[Result]:
         )
 
 
+def invoiced_results(rows: pl.DataFrame) -> Iterator[Result]:
+    """Rows of mart `charged_vs_invoiced` whose documents do not show what was charged."""
+    apart = (pl.col("difference") != 0) | (pl.col("charges") != pl.col("invoiced_charges"))
+    for row in rows.filter((pl.col("state") != "none") & apart).iter_rows(named=True):
+        yield Result(
+            "charged_vs_invoiced",
+            "error" if row["state"] == "final" else "warning",
+            row["partner"],
+            f"{row['cycle']} {row['leg']} {row['currency']}",
+            f"{row['invoiced_charges']} of {row['charges']} charges stand on {row['state']} "
+            f"documents, which bill {row['invoiced']:,.2f} of {row['charged']:,.2f}",
+            OWNER,
+            f"SELECT charge_id, description, amount FROM charge WHERE cycle = '{row['cycle']}'",
+        )
+
+
 def balance_results(stages: pl.DataFrame, month: str) -> Iterator[Result]:
     """The record balance of each stage of a month: passed, or each file that does not add up."""
     for (stage,), rows in stages.group_by("stage", maintain_order=True):

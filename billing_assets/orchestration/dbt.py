@@ -103,7 +103,9 @@ def mart_assets() -> Sequence[dg.AssetsDefinition]:
         """Build a month's marts in a scratch database, and publish them in the lake."""
         month = context.partition_key
         selected = {key.to_user_string() for key in context.selected_asset_keys}
-        inputs = collect_inputs(installation.registry, installation.reference, month)
+        inputs = collect_inputs(
+            installation.registry, installation.blobs, installation.reference, month
+        )
         with TemporaryDirectory(prefix="icb-marts-") as scratch:
             build = build_marts(installation.lake, inputs, month, Path(scratch), selected)
         versions = publish_marts(installation.lake, build)

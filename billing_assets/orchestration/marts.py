@@ -5,9 +5,10 @@ what they read and where they go. No dagster here: the assets and the command li
 Source of the controls: catalogue 1.5 and 3.7.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -17,14 +18,16 @@ import pyarrow.dataset as ds
 from billing_assets.controls.traffic import COLUMNS, traffic_of_day
 from billing_assets.core.errors import BillingError
 from billing_assets.core.periods import month_period
+from billing_assets.invoicing.document import Document, Kind
 from billing_assets.lake.store import Lake
-from billing_assets.lake.tables import RATED_LEG, TABLES, Table
+from billing_assets.lake.tables import MONEY, RATED_LEG, TABLES, Table
 from billing_assets.orchestration.dbt_manifest import mart_tables
 from billing_assets.orchestration.dbt_types import Source, TestOutcome
 from billing_assets.reference.controls import Controls
 from billing_assets.reference.load import Reference
 from billing_assets.reference.traffic import DEFAULT, Traffic
-from billing_assets.registry import Registry
+from billing_assets.registry import BlobStore, Registry
+from billing_assets.registry.cycles import Cycle
 
 FILE_COUNTS = pl.Schema(
     {
@@ -50,6 +53,18 @@ CYCLES = pl.Schema(
     }
 )
 """Billing cycles in local days, `end_day` exclusive; `month` ('YYYY-MM') is where they end."""
+
+INVOICED = pl.Schema(
+    {
+        "cycle": pl.String,
+        "charge_id": pl.Int64,
+        "currency": pl.String,
+        "amount": MONEY,
+        "state": pl.String,
+    }
+)
+"""Lines of the documents of cycles by the charge that they show, in the document's currency and
+with the charge's sign; `state` is final, or draft as long as nothing of the cycle is issued."""
 
 
 THRESHOLDS = pl.Schema(
@@ -78,17 +93,20 @@ THRESHOLDS = pl.Schema(
 
 @dataclass(frozen=True)
 class MartInputs:
-    """What the marts need beside the lake: `FILE_COUNTS`, `CYCLES` and `THRESHOLDS`, and which
-    traffic marts there are."""
+    """What the marts need beside the lake: `FILE_COUNTS`, `CYCLES`, `THRESHOLDS` and `INVOICED`,
+    and which traffic marts there are."""
 
     file_counts: pl.DataFrame
     thresholds: pl.DataFrame
     cycles: pl.DataFrame
+    invoiced: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=INVOICED))
     traffic: Traffic = DEFAULT
 
 
-def collect_inputs(registry: Registry, reference: Reference, month: str) -> MartInputs:
-    """The inputs of a month's marts: file counts, cycles and thresholds."""
+def collect_inputs(
+    registry: Registry, blobs: BlobStore, reference: Reference, month: str
+) -> MartInputs:
+    """The inputs of a month's marts: file counts, cycles, lines of documents and thresholds."""
     period = month_period(month)
     counts = registry.files.counts(period.start, period.end)
     files = {key: registry.files.by_key(key) for key in {count.file_key for count in counts}}
@@ -115,8 +133,30 @@ def collect_inputs(registry: Registry, reference: Reference, month: str) -> Mart
             ],
             schema=CYCLES,
         ),
+        invoiced=pl.DataFrame(
+            [
+                row
+                for cycle in registry.cycles.list(month=month)
+                for row in _invoiced(registry, blobs, cycle)
+            ],
+            schema=INVOICED,
+            orient="row",
+        ),
         traffic=reference.traffic,
     )
+
+
+def _invoiced(
+    registry: Registry, blobs: BlobStore, cycle: Cycle
+) -> Iterator[tuple[str, int, str, Decimal, str]]:
+    """The lines of a cycle's documents: the final ones, or else the drafts of its last run."""
+    final = registry.documents.of_cycle(cycle.id)
+    state = "final" if final else "draft"
+    for stored in final or registry.documents.drafts(cycle.id, cycle.runs):
+        document = Document.model_validate_json(blobs.get(stored.canonical_sha256))
+        sign = -1 if document.turned is not (document.kind is Kind.CREDIT_NOTE) else 1
+        for line in document.lines:
+            yield (cycle.id, int(line.charge_id), document.currency, sign * line.amount, state)
 
 
 def threshold_rows(controls: Controls, partners: Iterable[str]) -> pl.DataFrame:
@@ -223,12 +263,14 @@ def _input_sources(inputs: MartInputs) -> dict[str, Source]:
         ("file counts", inputs.file_counts, FILE_COUNTS),
         ("cycles", inputs.cycles, CYCLES),
         ("thresholds", inputs.thresholds, THRESHOLDS),
+        ("lines of documents", inputs.invoiced, INVOICED),
     ):
         if frame.schema != schema:
             raise BillingError(f"{name} have the columns {frame.schema}, not {schema}")
     return {
         "file_count": inputs.file_counts.to_arrow(),
         "cycle": inputs.cycles.to_arrow(),
+        "invoiced_line": inputs.invoiced.to_arrow(),
         "threshold": inputs.thresholds.to_arrow(),
     }
 

@@ -13,15 +13,18 @@ renamed as (
         -- keys
         month,
         cycle,
+        charge_id,
         partner,
         agreement,
         split_part(agreement, '@', 1) as agreement_id,
         leg,
         kind,
         section,
+        rule,
 
         -- money
         exact_amount,
+        amount,
         currency
 
     from source
