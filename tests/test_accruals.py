@@ -114,10 +114,28 @@ def test_days_without_files_are_estimated_by_the_same_weekday_until_they_come(
     assert [(r["kind"], r["rule"], r["first_day"], plain(r["amount"])) for r in estimate] == [
         ("missing_day", "lis1", "2026-03-24", "0.06")
     ]
-    assert json.loads(estimate[0]["steps"])[-1] == "median of 2026-03-03, 2026-03-10, 2026-03-17"
+    assert json.loads(estimate[0]["steps"]) == [
+        "lis1 has no file of 2026-03-24: as on 2026-03-10, the median of "
+        "2026-03-03, 2026-03-10, 2026-03-17"
+    ]
     arrive(home, number + 1, date(2026, 3, 24), call(9000, "2026-03-24T10:00"))
     told = accrued(home, "--at", "2026-03-24", "--again")
     assert [r for r in told["rows"] if r["basis"] == "estimate"] == []
+
+
+def test_usage_of_missing_days_counts_towards_what_is_expected(tmp_path: Path) -> None:
+    # 12 minutes are committed at 1.00 each; a file with one call of two minutes is missing
+    terms = "commitments: [{commitment: play, period: month, quantity: 12, price: 1.00}]"
+    commitment = {"increments: 60/60\n": f"increments: 60/60\n{terms}\n"}
+    home = open_home(tmp_path, {"agreements/P15-VOICE.yaml": commitment})
+    for number, day in enumerate((3, 10, 17), 1):
+        arrive(home, number, date(2026, 3, day), call(number, f"2026-03-{day:02}T10:00"))
+    told = accrued(home, "--at", "2026-03-24")
+    # so far 8 minutes, on all 31 days 10.33: 1.67 are missing, 24/31 of it by now
+    mine = {row["kind"]: row for row in told["rows"] if row["partner"] == "P15"}
+    assert mine["missing_day"]["amount"][:4] == "0.03"
+    assert mine["shortfall"]["amount"][:4] == "1.29"
+    assert len([said for said in told["unknown"] if "too few" in said]) == 18
 
 
 def test_postings_balance_and_are_taken_back_on_the_first(tmp_path: Path) -> None:

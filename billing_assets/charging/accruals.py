@@ -7,7 +7,7 @@ days without files and records without a price an estimate.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -16,15 +16,16 @@ from typing import Any
 
 import polars as pl
 
+from billing_assets.charging.accumulator import counts_from
 from billing_assets.charging.capacity import missing_samples
 from billing_assets.charging.cycles import Cycle, ad_hoc_cycle, calendar, registered_cycle
 from billing_assets.charging.expected import expected
 from billing_assets.charging.line import REPLACED, Facts, line_amount
 from billing_assets.charging.lines import totals
 from billing_assets.charging.missing_days import (
-    covered_days,
-    days_without_files,
-    estimate_missing,
+    MissingDay,
+    estimated_legs,
+    missing_days,
 )
 from billing_assets.charging.run import claimed_charges, cycle_facts
 from billing_assets.charging.unbilled import Claim, claim, unbilled_usage
@@ -34,12 +35,13 @@ from billing_assets.core.money import Rounding, from_e10, minor_units, round_amo
 from billing_assets.core.periods import Period
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import ACCRUAL, CHARGE, SUSPENSE, USAGE_DAILY
+from billing_assets.rating.day import daily_usage
 from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Agreement, Cadence, Leg, Partner
 from billing_assets.registry.cycles import FINALISED
 from billing_assets.registry.cycles import Cycle as RegisteredCycle
 from billing_assets.registry.registry import Registry
-from billing_assets.registry.schema import CycleState, DocumentKind, FileState
+from billing_assets.registry.schema import CycleState, DocumentKind
 
 CHARGED, EXPECTED, ESTIMATE = "charged", "expected", "estimate"
 """What an accrued amount stands on."""
@@ -49,9 +51,6 @@ MISSING_DAY, WAITING = "missing_day", "suspense"
 
 _DAY = timedelta(days=1)
 _AHEAD = timedelta(days=62)
-_LOOK_BACK = timedelta(weeks=17)
-"""Days of files that are looked at: the missing ones, and those that they are compared with."""
-
 _EMPTY = {"agreement": "", "service": "", "basis": ESTIMATE}
 _KEYS = ["cycle", "agreement", "leg", "service", "service_month", "kind", "section", "rule"]
 
@@ -96,12 +95,15 @@ def accrue(
         raise NotFound("no usage is rated yet", hint="run `icb run` or `icb demo` first")
     names = [reference.partner(partner).partner] if partner else sorted(reference.partners)
     sources = json.dumps({"reference": reference.version, "usage_daily": version}, sort_keys=True)
-    missing, unknown = _estimates(at, lake, registry)
+    missing, keys, unknown = missing_days(at, lake, registry)
+    waiting, untold = _waiting(at, lake)
+    unknown += untold
     frames = [pl.DataFrame(schema=ACCRUAL.schema)]
     for name in names:
         one = _Partner(at, reference.partner(name), reference, lake, registry, version, buckets)
+        one.begin([gap for gap in missing if gap.partner == name], keys)
         rows = [*one.charged(), *one.uninvoiced(), *one.expected()]
-        rows += one.estimated([row for row in missing if row["partner"] == name])
+        rows += one.placed([row for row in waiting if row["partner"] == name])
         unknown += one.unknown
         made = [{**row, "day": at, "partner": name, "sources": sources} for row in rows]
         frames.append(pl.DataFrame(made, schema=ACCRUAL.schema))
@@ -126,29 +128,85 @@ class _Partner:
         self.bucket = bucket_of(partner.partner, buckets)
         self.terms = {a.terms.key: a.terms for a in reference.agreements_of(partner.partner)}
         self.unknown: list[str] = []
+        self.missing: Sequence[MissingDay] = ()
+        self.legs: pl.LazyFrame | None = None
+        self.usage = pl.DataFrame(schema=USAGE_DAILY.schema)
         self.known = [
             one if billed_by(registry, one, at) else replace(one, state=CycleState.OPEN)
             for one in registry.cycles.list(partner=partner.partner)
         ]
+
+    def begin(self, missing: Sequence[MissingDay], keys: Mapping[str, Collection[int]]) -> None:
+        """Find what is not billed, and take missing days to be like their usual ones."""
+        terms = self.reference.agreements_of(self.partner.partner)
+        self.missing = missing
+        self.legs = estimated_legs(self.lake, missing, keys, terms, self.bucket)
+        if self.legs is not None:
+            self.usage = daily_usage(self.legs).filter(pl.col("local_day") <= self.at)
         self.unbilled = self._unbilled()
         self.due = self._due()
-        self.all = [*self.known, *(c for c in self.due if c.id not in {k.id for k in self.known})]
+        names = {one.id for one in self.known}
+        self.all = [*self.known, *(one for one in self.due if one.id not in names)]
 
-    def charged(self) -> list[dict[str, object]]:
-        """What the cycles that are not billed would bill, those that run on cut at the day."""
-        frames: list[pl.DataFrame] = []
+    def charged(self) -> list[dict[str, Any]]:
+        """What the cycles that are not billed would bill, those that run on cut at the day; and
+        what the missing days would add."""
+        rows = self._rows(self._charges(estimated=False))
+        self._assert_whole(rows)
+        if self.legs is None:
+            return rows
+        more = self._rows(self._charges(estimated=True))
+        names = ["cycle", "agreement", "leg", "service", "service_month", "currency"]
+        sums: dict[tuple[str, ...], tuple[Decimal, Decimal, int]] = {}
+        for sign, one in [*((-1, row) for row in rows), *((1, row) for row in more)]:
+            key = tuple(one[name] for name in names)
+            exact, amount, records = sums.get(key, (Decimal(0), Decimal(0), 0))
+            sums[key] = (
+                exact + sign * one["exact_amount"],
+                amount + sign * one["amount"],
+                records + sign * one["records"],
+            )
+        return rows + [
+            {
+                **dict(zip(names, key, strict=True)),
+                **self._gaps(key[1].partition("@")[0], key[4]),
+                "kind": MISSING_DAY,
+                "section": "usage",
+                "records": records,
+                "exact_amount": exact,
+                "amount": amount,
+                "basis": ESTIMATE,
+            }
+            for key, (exact, amount, records) in sorted(sums.items())
+            if exact or amount
+        ]
+
+    def _gaps(self, agreement: str, month: str) -> dict[str, object]:
+        """Which missing days an estimate is of: those of its agreement and month, else all."""
+        own = [
+            o for o in self.missing if o.agreement == agreement and f"{o.day:%Y-%m}" == month
+        ] or list(self.missing)
+        return {
+            "rule": " ".join(sorted({one.source for one in own})),
+            "first_day": min(one.day for one in own),
+            "last_day": max(one.day for one in own),
+            "steps": json.dumps([one.words for one in own]),
+        }
+
+    def _charges(self, *, estimated: bool) -> pl.DataFrame:
+        """The charges of all cycles that are not billed."""
+        frames = [pl.DataFrame(schema=CHARGE.schema)]
         for one in self.due:
-            facts, claimed = self._facts(registered_cycle(one))
+            facts, claimed = self._facts(registered_cycle(one), estimated=estimated)
             charges = claimed_charges(
                 facts, claimed, self.reference, self.lake, buckets=self.buckets
             )
-            self.unknown += [f"{one.id}: {said}" for said in missing_samples(charges)]
+            if not estimated:
+                self.unknown += [f"{one.id}: {said}" for said in missing_samples(charges)]
             frames.append(charges)
-        rows = self._rows(pl.concat(frames)) if frames else []
-        self._assert_whole(rows)
-        return rows
+        return pl.concat(frames)
 
-    def uninvoiced(self) -> list[dict[str, object]]:
+    def uninvoiced(self) -> list[dict[str, Any]]:
         """What final cycles owe the partner, who has not billed it to us.
 
         A cycle whose documents we issue ourselves has none; a settled one neither.
@@ -176,7 +234,7 @@ class _Partner:
         """What windows that run on are expected to bring."""
         holder = next((one for one in self.due if one.period.end > self.at), None)
         cycle = registered_cycle(holder) if holder else ad_hoc_cycle(self.partner, self.at, self.at)
-        facts, _ = self._facts(cycle)
+        facts, _ = self._facts(cycle, estimated=True)
         rows: list[dict[str, object]] = []
         for one in expected(facts, self.at):
             terms = one.agreement.terms
@@ -200,25 +258,15 @@ class _Partner:
             )
         return rows
 
-    def estimated(self, rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
-        """Estimates with the cycle that will bill their day; none of agreements not in force."""
+    def placed(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
+        """Rows with the cycle that will bill their first day."""
         found: list[dict[str, object]] = []
         for row in rows:
             day = row["first_day"]
-            assert isinstance(day, date)
             holding = [one for one in self.due if one.period.start <= day < one.period.end]
-            cycle = (holding or self.due or [None])[0]
-            if row["agreement"] and not self._in_force(str(row["agreement"]), day):
-                continue
+            cycle = next(iter(holding or self.due), None)
             found.append({**row, "cycle": cycle.id if cycle else ""})
         return found
-
-    def _in_force(self, agreement: str, day: date) -> bool:
-        noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
-        return any(
-            one.terms.agreement == agreement and one.start <= noon < one.end
-            for one in self.reference.agreements_of(self.partner.partner)
-        )
 
     def _unbilled(self) -> pl.DataFrame:
         """Rows of `usage_daily` up to the day that no issued document has billed."""
@@ -243,7 +291,7 @@ class _Partner:
         # what is older than all cycles known comes late to the first that is not billed
         begun = min((one.period.start for one in self.known), default=date.min)
         after = max((one.end for one in final if one.end <= self.at), default=self.at)
-        days = self.unbilled["local_day"].to_list()
+        days = [*self.unbilled["local_day"], *self.usage["local_day"]]
         first = max(begun, min([after, self.at, *days]))
         names = {one.id for one in self.known}
         if self.partner.cadence is not Cadence.AD_HOC:
@@ -260,16 +308,27 @@ class _Partner:
         ]
         return sorted([*waiting, *added], key=lambda one: (one.period, one.id))
 
-    def _facts(self, cycle: Cycle) -> tuple[Facts, Claim]:
+    def _facts(self, cycle: Cycle, *, estimated: bool) -> tuple[Facts, Claim]:
         """What a cycle is charged from, cut at the day's end."""
         period = cycle.period
         end = min(period.end, self.at + _DAY)
         cut = replace(cycle, period=Period(period.start, end, period.zone))
         claimed = claim(cut, self.all, has_calendar=self.partner.cadence is not Cadence.AD_HOC)
         facts = cycle_facts(claimed, self.reference, self.lake, self.version, bucket=self.bucket)
-        return facts, claimed
+        if not estimated or self.legs is None:
+            return facts, claimed
+        days = self.usage.filter(pl.col("local_day") < end)["local_day"].unique().to_list()
+        own = pl.col("local_day").is_in([day for day in days if claimed.bills(day)])
+        counted = pl.col("local_day").is_between(counts_from(facts), end, closed="left")
+        more = replace(
+            facts,
+            usage=pl.concat([facts.usage, self.usage.filter(own)]),
+            billed=pl.concat([facts.billed, self.usage.filter(counted & ~own)]),
+            legs=None if facts.legs is None else pl.concat([facts.legs, self.legs]),
+        )
+        return more, claimed
 
-    def _rows(self, charges: pl.DataFrame) -> list[dict[str, object]]:
+    def _rows(self, charges: pl.DataFrame) -> list[dict[str, Any]]:
         """Charges added up; what rules replaced stands as rated, and once more against it."""
         replaced = pl.col("kind") == REPLACED
         carrying = replaced | (pl.col("kind") == "usage")
@@ -380,49 +439,6 @@ def _as_registered(cycle: Cycle) -> RegisteredCycle:
         updated_at=datetime.min.replace(tzinfo=UTC),
         updated_by="",
     )
-
-
-def _estimates(at: date, lake: Lake, registry: Registry) -> tuple[list[dict[str, Any]], list[str]]:
-    """Rows of all partners for days without files and records in suspense; what is not known."""
-    entries = {s: registry.files.of_source(s) for s in registry.files.sources()}
-    keys = {
-        source: {one.file_key for one in files if one.state is FileState.LANDED}
-        for source, files in entries.items()
-    }
-    by_file: dict[int, dict[date, int]] = {}
-    for count in registry.files.counts(at - _LOOK_BACK, at + _DAY):
-        by_file.setdefault(count.file_key, {})[count.day] = count.landed
-    covered = {
-        source: set[date]().union(*(covered_days(by_file.get(key, {})) for key in files))
-        for source, files in keys.items()
-    }
-    covered = {source: days for source, days in covered.items() if days}
-    found, unknown = estimate_missing(lake, days_without_files(covered, at), covered, keys)
-    rows = [
-        {
-            **_EMPTY,
-            **{name: getattr(one, name) for name in ("partner", "agreement", "leg", "service")},
-            "currency": one.currency,
-            "service_month": one.day.isoformat()[:7],
-            "kind": MISSING_DAY,
-            "section": "usage",
-            "rule": one.source,
-            "first_day": one.day,
-            "last_day": one.day,
-            "records": one.records,
-            "exact_amount": one.exact,
-            "amount": round_amount(one.exact, minor_units(one.currency), Rounding.HALF_UP),
-            "steps": json.dumps(
-                [
-                    f"{one.source} has no file of {one.day}",
-                    "median of " + ", ".join(map(str, one.like)),
-                ]
-            ),
-        }
-        for one in found
-    ]
-    waiting, untold = _waiting(at, lake)
-    return rows + waiting, unknown + untold
 
 
 def _waiting(at: date, lake: Lake) -> tuple[list[dict[str, Any]], list[str]]:
