@@ -1,13 +1,16 @@
 """Each rule of the pre-invoice validation: what it speaks of, and what it is silent about."""
 
+import re
 from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from billing_assets.core.settings import PROJECT_ROOT
 from billing_assets.installation import Installation
 from billing_assets.lake.tables import SUSPENSE, TRAFFIC, USAGE_DAILY, Table
+from billing_assets.reference.controls import RULES, Thresholds
 from tests.support.billing_home import issue, open_home, run, use
 
 WEEK = "P03/2026-W11"
@@ -46,6 +49,18 @@ def wait(home: Installation, day: date, reason: str, legs: int, at_risk: int | N
         for number in range(legs)
     ]
     put(home, SUSPENSE, {"day": day, "stage": "rating"}, *rows)
+
+
+def test_the_page_of_controls_says_of_rules_and_thresholds_what_they_are() -> None:
+    text = (PROJECT_ROOT / "docs" / "controls.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE)
+    told = {name: (severity, owner, about) for name, severity, owner, about in rows}
+    assert len(told) >= 19
+    for name, said in told.items():
+        assert said == (RULES[name].severity.value, RULES[name].owner, RULES[name].about)
+    for name, default in re.findall(r"^\| `(\w+)` \| ([\d.]+|none) \|", text, re.MULTILINE):
+        known = Thresholds.model_fields[name].default
+        assert default == ("none" if known is None else str(known)), name
 
 
 def test_a_sound_cycle_has_no_finding(tmp_path: Path) -> None:

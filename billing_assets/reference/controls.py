@@ -98,7 +98,6 @@ class Thresholds(Form):
     new_destination_value: Share = Decimal(100)
     calm_jump: Share = Decimal(3)
     high_risk_minutes: Share = Decimal(10)
-    billed_share: Fraction = Decimal("0.005")
     counter_share: Fraction = Decimal("0.001")
     sample_records: Annotated[int, Field(ge=0, le=100_000)] = 200
 
