@@ -1,6 +1,6 @@
 """Days past their rule are gone, with their history; what bills and proves stays."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +13,8 @@ from billing_assets.invoicing.retention import Expiry, expire
 from billing_assets.invoicing.verify import verify
 from billing_assets.lake.tables import CHARGE, RATED_LEG, USAGE_DAILY, XDR, Table
 from billing_assets.reference.retention import Retention
+from billing_assets.registry.files import DayCount, FileFacts
+from billing_assets.registry.schema import FileState
 from tests.support.issued_home import issued_home
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -127,3 +129,30 @@ def test_only_what_has_numbers_is_pseudonymised() -> None:
         Retention.model_validate(
             {"rules": [{"table": "rated_leg", "keep_days": 9, "then": "pseudonymise"}]}
         )
+
+
+def test_raw_files_go_with_their_last_day_unless_a_hold_meets_any_of_their_days(
+    home: Installation,
+) -> None:
+    sha256 = home.blobs.put(b"called,calling\n")
+    facts = FileFacts(
+        sha256=sha256,
+        name="lis1.csv",
+        source="lis1",
+        preset="canonical",
+        size=15,
+        state=FileState.LANDED,
+        archive_path=sha256,
+    )
+    days = [DAY - timedelta(days=1), DAY]
+    home.registry.files.record(facts, [DayCount(d, 1, 1) for d in days], now=NOW, who="ana")
+    rule = {"table": "raw_files", "keep_days": 365, "then": "delete"}
+    hold = {"hold": "D-17", "from": "2026-02-01", "to": "2026-02-28", "reason": "dispute"}
+    held = Retention.model_validate({"rules": [rule], "holds": [hold]})
+    assert [one.kept_for for one in run(home, held)] == ["legal hold D-17: dispute"]
+    free = Retention.model_validate({"rules": [rule]})
+    assert run(home, free, dry_run=True) == [Expiry("raw_files", DAY, "delete", 1)]
+    assert home.blobs.exists(sha256)
+    run(home, free)
+    assert not home.blobs.exists(sha256)
+    assert run(home, free) == []

@@ -1,4 +1,5 @@
-"""Retention: days of single records that are older than their rule are deleted or pseudonymised.
+"""Retention: days of single records, and raw files, that are older than their rule are deleted or
+pseudonymised.
 
 Whole days go at a time, and with them the files of earlier versions of those days: else what a
 document pins would still hold what the law wants gone. Usage by day, charges and documents stay;
@@ -6,7 +7,6 @@ what is gone stands in the audit log. Days under a legal hold, and days that an 
 still bill, are left as they are.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -14,8 +14,9 @@ import polars as pl
 
 from billing_assets.installation import Installation
 from billing_assets.lake.tables import TABLES, XDR, Table
-from billing_assets.reference.retention import LegalHold, Retention, RetentionRule
+from billing_assets.reference.retention import RAW_FILES, LegalHold, Retention, RetentionRule
 from billing_assets.registry.cycles import FINALISED
+from billing_assets.registry.files import FileEntry
 
 KEPT_DIGITS = 6
 """Leading digits of a pseudonymised number that remain: country and network, no subscriber."""
@@ -23,7 +24,10 @@ KEPT_DIGITS = 6
 
 @dataclass(frozen=True)
 class Expiry:
-    """One day of a table and what retention does with it; `kept_for` says why it is left."""
+    """One day of a table and what retention does with it; `kept_for` says why it is left.
+
+    `records` counts files where the table is that of raw files.
+    """
 
     table: str
     day: date
@@ -42,11 +46,13 @@ def expire(
     found: list[Expiry] = []
     billed_from = _first_open_day(home)
     for rule in retention.rules:
-        table = TABLES[rule.table]
-        for day, records in _expired(home, rule, table, today):
-            why = _kept_for(day, retention.holds, billed_from)
-            expiry = Expiry(rule.table, day, rule.then, records, why)
-            found.append(expiry)
+        before = today - timedelta(days=rule.keep_days)
+        files = _old_files(home, before) if rule.table == RAW_FILES else {}
+        counted = {day: len(raw) for day, raw in files.items()} or _old_days(home, rule, before)
+        for day, records in counted.items():
+            first = min((begins for _, begins in files.get(day, ())), default=day)
+            why = _kept_for(first, day, retention.holds, billed_from)
+            found.append(Expiry(rule.table, day, rule.then, records, why))
             if why or dry_run:
                 continue
             home.registry.audit.note(
@@ -56,7 +62,11 @@ def expire(
                 who=who,
                 after={"day": day, "records": records, "keep_days": rule.keep_days},
             )
-            _carry_out(home, rule, table, day)
+            if files:
+                for raw, _ in files[day]:
+                    home.blobs.remove(raw.archive_path)
+            else:
+                _carry_out(home, rule, TABLES[rule.table], day)
     return found
 
 
@@ -73,13 +83,21 @@ def pseudonymised(records: pl.LazyFrame) -> pl.LazyFrame:
     return records.with_columns(shortened("a"), shortened("b"))
 
 
-def _expired(
-    home: Installation, rule: RetentionRule, table: Table, today: date
-) -> Iterator[tuple[date, int]]:
-    """Days of a table past their rule that still hold something to act upon."""
-    if home.lake.version(table) is None:
-        return
-    rows = home.lake.scan(table).filter(pl.col("day") < today - timedelta(days=rule.keep_days))
+def _old_files(home: Installation, before: date) -> dict[date, list[tuple[FileEntry, date]]]:
+    """Archived mediation files whose last record is of a day before one, with the day of their
+    first, by that of the last."""
+    found: dict[date, list[tuple[FileEntry, date]]] = {}
+    for entry, first, last in home.registry.files.archived():
+        if last < before and home.blobs.exists(entry.archive_path):
+            found.setdefault(last, []).append((entry, first))
+    return found
+
+
+def _old_days(home: Installation, rule: RetentionRule, before: date) -> dict[date, int]:
+    """Days of a table before a day that still hold something to act upon, and their records."""
+    if rule.table == RAW_FILES or home.lake.version(table := TABLES[rule.table]) is None:
+        return {}
+    rows = home.lake.scan(table).filter(pl.col("day") < before)
     if rule.then == "pseudonymise":
         rows = rows.filter(pl.col("a_number").is_not_null() | pl.col("b_number").is_not_null())
         done = {
@@ -88,16 +106,17 @@ def _expired(
             if entry.action == "retention.pseudonymise"
         }
         rows = rows.filter(~pl.col("day").cast(pl.String).is_in(done))
-    days = rows.group_by("day").len().sort("day").collect(engine="streaming")
-    yield from days.iter_rows()
+    return dict(rows.group_by("day").len().sort("day").collect(engine="streaming").iter_rows())
 
 
-def _kept_for(day: date, holds: tuple[LegalHold, ...], billed_from: date | None) -> str:
+def _kept_for(
+    first: date, last: date, holds: tuple[LegalHold, ...], billed_from: date | None
+) -> str:
     for hold in holds:
-        if hold.first_day <= day <= hold.last_day:
+        if hold.first_day <= last and first <= hold.last_day:
             return f"legal hold {hold.hold}: {hold.reason}"
     # a UTC day may hold records of the local day after it
-    if billed_from is not None and day >= billed_from - timedelta(days=1):
+    if billed_from is not None and last >= billed_from - timedelta(days=1):
         return "an open cycle may bill it"
     return ""
 

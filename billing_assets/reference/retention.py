@@ -10,8 +10,13 @@ from pydantic import Field, model_validator
 
 from billing_assets.reference.forms import Form, Identifier, Name
 
-RecordTable = Literal["landed", "rejected", "duplicate", "partial", "xdr", "suspense", "rated_leg"]
-"""Tables of single records. Aggregates, charges and documents are kept."""
+RAW_FILES = "raw_files"
+"""The rule for archived mediation files, each by the last UTC day of its records."""
+
+RecordTable = Literal[
+    "raw_files", "landed", "rejected", "duplicate", "partial", "xdr", "suspense", "rated_leg"
+]
+"""Raw files, and tables of single records. Aggregates, charges and documents are kept."""
 
 
 class RetentionRule(Form):

@@ -74,6 +74,13 @@ class BlobStore:
         """Whether the bytes of a hash are kept here."""
         return self.path(sha256).is_file()
 
+    def remove(self, sha256: str) -> None:
+        """Delete the bytes of a hash, where the law wants them gone; none are here after it."""
+        path = self.path(sha256)
+        path.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            _sync(path.parent)
+
     def path(self, sha256: str) -> Path:
         """Return where a blob lies, for readers that take a path; `get` proves its content."""
         return self.root / sha256[:2] / sha256[2:4] / sha256

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Select,
     and_,
     delete,
+    func,
     insert,
     select,
     update,
@@ -220,6 +221,30 @@ class FileLog:
         )
         with self._database.reading() as connection:
             return [FileCount(**row) for row in connection.execute(query).mappings()]
+
+    def archived(self) -> list[tuple[FileEntry, date, date]]:
+        """Return every archived file with the first and last UTC day of its records, by the last.
+
+        A file without records has the day of its receipt.
+        """
+        day = file_count.c.day
+        span = (
+            select(file_count.c.file_key, func.min(day).label("first"), func.max(day).label("last"))
+            .group_by(file_count.c.file_key)
+            .subquery()
+        )
+        query = select(file, span.c.first, span.c.last).outerjoin(
+            span, file.c.file_key == span.c.file_key
+        )
+        with self._database.reading() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        found = []
+        for row in rows:
+            first, last = row.pop("first"), row.pop("last")
+            received = row["received_at"].date()
+            if row["archive_path"]:
+                found.append((FileEntry(**row), first or received, last or received))
+        return sorted(found, key=lambda one: (one[2], one[0].source, one[0].name))
 
     def deliveries(self, key: int) -> list[Delivery]:
         """Return every arrival of a file, oldest first."""
