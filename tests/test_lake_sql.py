@@ -1,12 +1,13 @@
 """SQL over the lake: exact money, pinned versions, filters that reach the files."""
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from billing_assets.core.errors import NotFound
+from billing_assets.core.errors import BillingError, NotFound
 from billing_assets.lake.sql import connect
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import TABLES, Table
@@ -109,3 +110,10 @@ def test_money_may_be_filtered_by(lake: Lake):
     for condition in ("amount > 0.0000000007", "amount_e10 > 7", "amount - 7 * fee > 0"):
         assert connection.sql(f"SELECT count(*) FROM leg WHERE {condition}").fetchall() == [(2,)]
     assert connection.sql("SELECT count(*) FROM leg WHERE fee = 0.0000000001").fetchall() == [(10,)]
+
+
+def test_a_table_that_was_written_with_other_columns_is_told(lake: Lake) -> None:
+    lake.replace_slice(LEG, legs(MARCH[0]), FIRST)
+    newer = replace(LEG, schema=pl.Schema({**LEG.schema, "late": pl.Int64}))
+    with pytest.raises(BillingError, match="table leg has no late: an earlier version wrote it"):
+        connect(lake, [newer])

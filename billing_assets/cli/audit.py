@@ -49,6 +49,11 @@ def _line(explained: LineExplained) -> None:
     console.print(f"  {line.agreement}, {line.first_day} to {line.last_day}: {line.amount}")
     for step in line.steps:
         console.print(f"  - {step}", highlight=False)
+    if explained.inputs:
+        counted = ", ".join(f"{name} {value}" for name, value in explained.inputs.items() if value)
+        console.print(f"  by {explained.rule}: {counted}", highlight=False)
+    if not explained.records:
+        return
     console.print(f"  {explained.records:,} rated legs sum to {explained.amount}")
     show(
         [

@@ -69,10 +69,17 @@ class RecordExplained:
 
 @dataclass(frozen=True)
 class LineExplained:
-    """One document line: its derivation, the rate rows it used and its first records."""
+    """One document line: its derivation, the rate rows it used and its first records.
+
+    `rule` names the model or term that made it, `inputs` what that counted, `sources` the versions
+    of everything it was made from; all three are empty for a line of a correcting note.
+    """
 
     document: str
     line: Line
+    rule: str
+    inputs: dict[str, object]
+    sources: dict[str, object]
     records: int
     amount: str
     rates: list[dict[str, object]]
@@ -197,9 +204,13 @@ def explain_line(home: Installation, document: str, number: int) -> LineExplaine
         .collect()
     )
     sample = legs.sort("event_time", "record_id").head(SAMPLE).collect(engine="streaming")
+    charge = _charge(home, stored, line)
     return LineExplained(
         document=document,
         line=line,
+        rule=str(charge.get("rule") or ""),
+        inputs=json.loads(str(charge.get("inputs") or "{}")),
+        sources=json.loads(str(charge.get("sources") or "{}")),
         records=int(totals["records"][0]),
         amount=f"{from_e10(int(totals['e10'][0] or 0)):f}",
         rates=rates.rows(named=True),
@@ -216,6 +227,15 @@ def explain_line(home: Installation, document: str, number: int) -> LineExplaine
             for row in sample.iter_rows(named=True)
         ],
     )
+
+
+def _charge(home: Installation, stored: Draft, line: Line) -> dict[str, object]:
+    """The pinned row of `charge` that a line shows."""
+    rows = home.lake.scan(CHARGE, stored.pins.get(CHARGE.name)).filter(
+        pl.col("partner") == stored.partner, pl.col("charge_id").cast(pl.String) == line.charge_id
+    )
+    found = rows.select("rule", "inputs", "sources").head(1).collect()
+    return found.row(0, named=True) if found.height else {}
 
 
 def _stored(home: Installation, document: str) -> Draft:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import duckdb
 
+from billing_assets.core.errors import BillingError
 from billing_assets.core.money import SCALE
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import Table
@@ -16,7 +17,8 @@ def connect(
 
     Beside each scaled integer `x_e10` stands the exact decimal `x`. With `pins`, tables are
     read at those versions and tables without a pin are left out; a table that was never written
-    is an empty view. Raises `NotFound` for a pinned version that does not exist.
+    is an empty view. Raises `NotFound` for a pinned version that does not exist, `BillingError` for
+    a table that was written with other columns.
     """
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
@@ -24,7 +26,14 @@ def connect(
         if pins is not None and table.name not in pins:
             continue
         version = None if pins is None else pins[table.name]
-        rows = connection.from_arrow(lake.dataset(table, version))
+        dataset = lake.dataset(table, version)
+        missing = sorted(set(table.schema) - set(dataset.schema.names))
+        if missing:
+            raise BillingError(
+                f"table {table.name} has no {', '.join(missing)}: an earlier version wrote it",
+                hint="begin with a new home, or make the table's days again",
+            )
+        rows = connection.from_arrow(dataset)
         rows.project(", ".join(_columns(table))).create_view(table.name)
     return connection
 
