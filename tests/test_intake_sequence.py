@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from billing_assets.core.ids import sha256_of
 from billing_assets.intake.sequence import (
     SequenceReport,
+    missing_between,
     ranges,
     sequence_gaps,
     sequence_report,
@@ -126,6 +127,25 @@ def test_files_are_ordered_by_their_records_where_names_do_not_sort(registry: Re
     for sequence, day in ((9997, 10), (9998, 10), (1, 11), (2, 11), (4, 12)):
         log(registry, sequence, date(2026, 3, day))
     assert report(registry) == SequenceReport("s1", 5, (9999, 3), ())
+
+
+def test_a_gap_is_told_in_a_later_round_and_at_the_wrap(registry: Registry) -> None:
+    source = source_of(sequence_wrap=10)
+    for n in range(25):
+        if n not in (12, 19):
+            day = date(2026, 3, 1) + timedelta(days=n)
+            log(registry, n % 10 + 1, day, name=f"s1_{n % 10 + 1}.csv", content=f"file {n}")
+
+    def missing(first: int, last: int) -> list[int]:
+        contents = {sha256_of(f"file {n}".encode()) for n in range(first, last + 1)}
+        files = registry.files.of_source("s1")
+        keys = {one.file_key for one in files if one.sha256 in contents}
+        return missing_between(registry, source, keys)
+
+    assert missing(0, 11) == []
+    assert missing(10, 24) == [3, 10]
+    assert missing(13, 18) == []
+    assert missing(30, 31) == []
 
 
 def test_late_records_in_a_file_do_not_move_it(registry: Registry) -> None:

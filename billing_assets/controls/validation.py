@@ -16,7 +16,7 @@ from billing_assets.charging.run import Charged
 from billing_assets.controls.balance import imbalances
 from billing_assets.controls.profile import silent_days, silent_hours
 from billing_assets.controls.vat import vat_problem
-from billing_assets.intake.sequence import sequence_gaps
+from billing_assets.intake.sequence import missing_between
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import COMPLETENESS, SUSPENSE, TRAFFIC
 from billing_assets.reference.controls import Severity, Thresholds
@@ -141,13 +141,8 @@ def _sequences(e: Evidence) -> Iterator[Found]:
     for source in e.reference.sources.values():
         if source.switch not in switches:
             continue
-        files = e.registry.files.of_source(source.source)
-        known = {one.sequence for one in files}
-        received = [one.sequence for one in files if one.file_key in keys and one.sequence]
-        missing, _ = sequence_gaps(sorted(received), source.sequence_wrap)
-        missing = [number for number in missing if number not in known]
-        wraps = received and max(received) - min(received) > source.sequence_wrap // 2
-        if missing and not wraps:
+        missing = missing_between(e.registry, source, keys)
+        if missing:
             numbers = ", ".join(map(str, missing[:5]))
             yield (
                 "sequence_gap",

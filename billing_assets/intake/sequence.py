@@ -1,7 +1,7 @@
 """Continuity of files: numbers missing or seen twice, hours without a file (1.5, P03)."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -36,8 +36,20 @@ def sequence_gaps(received: Iterable[int], wrap: int) -> tuple[list[int], list[i
     >>> sequence_gaps([9997, 9998, 1, 2, 2, 4], 9999)
     ([9999, 3], [2])
     """
+    places = Counter(_places(received, wrap))
+    if not places:
+        return [], []
+    between = range(min(places), max(places))
+    return (
+        [(place - 1) % wrap + 1 for place in between if place not in places],
+        [(place - 1) % wrap + 1 for place in sorted(places) if places[place] > 1],
+    )
+
+
+def _places(received: Iterable[int], wrap: int) -> list[int]:
+    """Where each number stands when rounds are counted through: 9999, 1 are 9999, 10000."""
     newest: int | None = None
-    places: Counter[int] = Counter()
+    places: list[int] = []
     for number in received:
         if newest is None:
             place = newest = number
@@ -45,13 +57,32 @@ def sequence_gaps(received: Iterable[int], wrap: int) -> tuple[list[int], list[i
             ahead = (number - newest) % wrap
             place = newest + ahead - (wrap if ahead > wrap // 2 else 0)
             newest = max(newest, place)
-        places[place] += 1
-    if not places:
-        return [], []
-    between = range(min(places), max(places))
-    return (
-        [(place - 1) % wrap + 1 for place in between if place not in places],
-        [(place - 1) % wrap + 1 for place in sorted(places) if places[place] > 1],
+        places.append(place)
+    return places
+
+
+def missing_between(registry: Registry, source: Source, keys: Collection[int]) -> list[int]:
+    """Numbers that no file of a source bears, between the first and the last of some files."""
+    numbered = _numbered(registry.files.of_source(source.source), _last_days(registry))
+    places = _places([number for _, number, _ in numbered], source.sequence_wrap)
+    known = set(places)
+    own = [place for place, (_, _, key) in zip(places, numbered, strict=True) if key in keys]
+    between = range(min(own), max(own)) if own else range(0)
+    return [(place - 1) % source.sequence_wrap + 1 for place in between if place not in known]
+
+
+def _numbered(
+    files: Sequence[FileEntry], last_days: Mapping[int, date]
+) -> list[tuple[date, int, int]]:
+    """Day, number and key of a source's files in the order in which the switch made them.
+
+    Names need not sort over a wrap, and come again in the next round; a switch writes a record
+    when its call ends, so late records do not move a file.
+    """
+    return sorted(
+        (last_days.get(entry.file_key, entry.received_at.date()), entry.sequence, entry.file_key)
+        for entry in files
+        if entry.sequence is not None
     )
 
 
@@ -65,19 +96,9 @@ def sequence_report(registry: Registry, sources: Sequence[Source]) -> list[Seque
     last_days = _last_days(registry)
     reports = []
     for source in sources:
-        # names need not sort over a wrap, and come again in the next round; a switch writes a
-        # record when its call ends, so late records do not move a file
         files = registry.files.of_source(source.source)
-        numbered = [
-            (
-                last_days.get(entry.file_key, entry.received_at.date()),
-                entry.sequence,
-                entry.file_key,
-            )
-            for entry in files
-            if entry.sequence is not None
-        ]
-        received = [number for _, number, _ in sorted(numbered)]
+        numbered = _numbered(files, last_days)
+        received = [number for _, number, _ in numbered]
         missing, duplicate = sequence_gaps(received, source.sequence_wrap)
         redelivered = {
             entry.sequence
