@@ -82,7 +82,7 @@ def _line(terms: Agreement, row: dict[str, Any], rule: str | None) -> Line:
     ]
     if price is not None:
         steps.insert(1, f"price {plain(price)} {terms.currency} a {unit}")
-    due = Fraction(exact)
+    due: Fraction | Decimal = exact
     if rule is None and terms.rounding.quantity and price is not None:
         units, due = _by_period(terms, units, price, Decimal(str(row["fees"])), steps)
     amount, said = line_amount(terms, due) if rule is None else (Decimal(0), f"priced by {rule}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation, localcontext
 from enum import StrEnum
 from fractions import Fraction
+from functools import cache
 
 import polars as pl
 from iso4217 import Currency
@@ -34,22 +35,22 @@ def round_amount(value: Decimal | Fraction | int, decimals: int, method: Roundin
     >>> round_amount(Fraction(95, 60) * Fraction("0.0035"), 6, Rounding.HALF_UP)
     Decimal('0.005542')
     """
-    exact = Fraction(value)
-    scaled = abs(exact) * 10**decimals
-    whole, rest = divmod(scaled.numerator, scaled.denominator)
+    numerator, denominator = value.as_integer_ratio()
+    whole, rest = divmod(abs(numerator) * 10**decimals, denominator)
     twice = 2 * rest
     if rest and (
         method is Rounding.UP
-        or (method is Rounding.HALF_UP and twice >= scaled.denominator)
+        or (method is Rounding.HALF_UP and twice >= denominator)
         or (
             method is Rounding.HALF_EVEN
-            and (twice > scaled.denominator or (twice == scaled.denominator and whole % 2))
+            and (twice > denominator or (twice == denominator and whole % 2))
         )
     ):
         whole += 1
-    return Decimal(-whole if exact < 0 else whole).scaleb(-decimals)
+    return Decimal(-whole if numerator < 0 else whole).scaleb(-decimals)
 
 
+@cache
 def minor_units(currency: str) -> int:
     """Decimals of a currency's minor unit by ISO 4217 (JPY 0, EUR 2, KWD 3).
 
