@@ -13,6 +13,7 @@ from billing_assets.core.periods import month_period
 from billing_assets.invoicing.assemble import assemble, master_data_problems
 from billing_assets.invoicing.document import Document, Kind, Provenance, identities
 from billing_assets.reference.models import Tax
+from billing_assets.reference.tax import Position
 from tests.support.invoicing_cases import (
     CARRIER,
     ISSUE_DATE,
@@ -235,7 +236,8 @@ def test_master_data_that_cannot_carry_a_document_is_named_before_it_is_made(
     tax: Tax, settings: dict[str, str], field: str
 ) -> None:
     receiver = partner(**settings).model_copy(update={"tax": tax})
-    found = master_data_problems(CARRIER, receiver, Kind.INVOICE, "EUR")
+    stated = Position(tax.category or "S", tax.rate, reason=tax.reason)
+    found = master_data_problems(CARRIER, receiver, Kind.INVOICE, "EUR", [stated])
     assert field in {problem.field for problem in found}
     with pytest.raises(InputError, match=field):
         document(to=receiver)

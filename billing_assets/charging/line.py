@@ -19,6 +19,7 @@ from billing_assets.lake.tables import USAGE_DAILY
 from billing_assets.reference.deals import Deal
 from billing_assets.reference.load import InForce
 from billing_assets.reference.models import Agreement
+from billing_assets.reference.tax import Taxation
 
 REPLACED = "replaced"
 """Kind of a row that keeps what usage was rated at where a named rule prices it instead.
@@ -75,7 +76,7 @@ class Facts:
     other cycles have charged for good, by agreement id and fee. `billed_fees` are the stretches
     of other fees that final cycles have billed; `late_since` is the day from which this cycle
     bills what was agreed late and corrects what was billed, None when that is another's to do.
-    `samples` are the reference's.
+    `samples` are the reference's; `taxation` says what contributions and gross-ups are due.
     `billed_on` names the final cycle that first billed a local day, or nothing.
     """
 
@@ -92,6 +93,7 @@ class Facts:
     late_since: date | None = None
     samples: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     billed_on: Callable[[date], str] = lambda _: ""
+    taxation: Taxation | None = None
 
     def bills_day(self, day: date) -> bool:
         """Whether what is charged for a day belongs to this cycle: one of its own days unless

@@ -15,6 +15,7 @@ from billing_assets.charging.line import ADJUSTS, REPLACED, Facts, Line
 from billing_assets.charging.one_time import one_time_lines
 from billing_assets.charging.recurring import recurring_lines
 from billing_assets.charging.short_calls import short_call_lines
+from billing_assets.charging.tax_lines import tax_lines
 from billing_assets.charging.usage_lines import usage_lines
 from billing_assets.charging.volume_lines import credit_lines, price_volumes
 from billing_assets.core.errors import BillingError
@@ -48,6 +49,7 @@ def charge_cycle(facts: Facts, *, buckets: int, sources: Mapping[str, object]) -
     lines += commitment_lines(facts, priced)
     if cycle.cadence != ADJUSTMENT:
         lines += [line for model in MODELS for line in model(facts)]
+    lines += tax_lines(facts, lines)
     provenance = json.dumps(sources, sort_keys=True)
     charges = pl.DataFrame(
         [

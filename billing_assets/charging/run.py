@@ -134,6 +134,7 @@ def cycle_facts(
         late_since=_late_since(claimed),
         samples=reference.samples,
         billed_on=claimed.billed_on,
+        taxation=reference.taxation_of(cycle.partner),
     )
     return replace(facts, billed=_billed(facts, now))
 

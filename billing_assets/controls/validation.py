@@ -12,6 +12,8 @@ from decimal import Decimal
 import polars as pl
 
 from billing_assets.charging.capacity import missing_samples
+from billing_assets.charging.carry import CARRIED_FORWARD
+from billing_assets.charging.line import REPLACED
 from billing_assets.charging.run import Charged
 from billing_assets.controls.balance import imbalances
 from billing_assets.controls.profile import silent_days, silent_hours
@@ -22,7 +24,8 @@ from billing_assets.lake.tables import COMPLETENESS, SUSPENSE, TRAFFIC
 from billing_assets.reference.controls import Severity, Thresholds
 from billing_assets.reference.fixings import nearest_fixing
 from billing_assets.reference.load import Reference
-from billing_assets.reference.models import Cadence, Partner
+from billing_assets.reference.models import Cadence, Leg, Partner
+from billing_assets.reference.tax import NoTaxRule, factors_of, position, supply_day
 from billing_assets.registry.cycles import ADJUSTMENT, Finding
 from billing_assets.registry.registry import Registry
 
@@ -288,13 +291,47 @@ def _fixing(e: Evidence) -> Iterator[Found]:
             )
 
 
+def _taxed(e: Evidence) -> tuple[list[str], set[str]]:
+    """What keeps the cycle's supplies from being taxed, and the categories of our sales."""
+    taxation, period = e.reference.taxation_of(e.partner.partner), e.charged.cycle.period
+    reverse = {a.terms.key for a in e.reference.agreements_of(e.partner.partner) if a.terms.reverse}
+    supplies = (
+        e.charged.charges.filter(
+            ~pl.col("kind").is_in([REPLACED, CARRIED_FORWARD]), pl.col("rule") != "not_chargeable"
+        )
+        .select("leg", "agreement", "service", "last_day")
+        .unique()
+        .sort(pl.all())
+    )
+    said, categories = set(), set()
+    for leg, agreement, service, day in supplies.iter_rows():
+        sale = (leg == Leg.CUSTOMER) is not (agreement in reverse)
+        supply = taxation.supply(sale=sale, service=service or "", day=supply_day(day, period))
+        said |= {
+            f"factor {factor.factor} has no rate on {supply.day}"
+            for factor in factors_of(taxation.rules, supply)
+            if factor.on(supply.day) is None
+        }
+        try:
+            found = position(taxation.rules, supply)
+        except NoTaxRule as error:
+            said.add(error.message)
+            continue
+        if sale:
+            categories.add(found.category)
+    return sorted(said), categories
+
+
 def _tax(e: Evidence) -> Iterator[Found]:
     tax, last = e.partner.tax, e.charged.cycle.period.last_day
     query = (
         "SELECT leg, currency, sum(amount) AS net FROM charge WHERE cycle = "
         f"'{e.charged.cycle.cycle}' GROUP BY ALL"
     )
-    if "customer" in e.partner.roles and not tax.vat_id and tax.category == "AE":
+    said, categories = _taxed(e)
+    for message in said:
+        yield "tax_rule", message, query
+    if "customer" in e.partner.roles and not tax.vat_id and "AE" in categories:
         yield "vat_id", "reverse charge needs the partner's VAT id", query
     wrong = vat_problem(tax.vat_id, e.partner.country)
     if wrong:

@@ -15,11 +15,9 @@ from billing_assets.invoicing.document import (
     Corrected,
     Document,
     Kind,
-    TaxRow,
-    Totals,
     subtotals_of,
-    tax_figures,
 )
+from billing_assets.invoicing.tax import retaxed
 from billing_assets.registry import cycles as registered
 from billing_assets.registry.cycles import ADJUSTMENT, FINALISED
 
@@ -101,16 +99,6 @@ def as_note(home: Installation, cycle: Cycle, document: Document) -> Document:
         )
         for line in document.lines
     ]
-    reasons = {(row.category, row.rate): row for row in document.taxes}
-    taxes = [
-        reasons[category, rate].model_copy(update={"base": base, "tax": tax})
-        for category, rate, base, tax in tax_figures(lines, document.currency)
-    ]
-    totals = Totals(
-        net=sign * document.totals.net + 0,
-        tax=sign * document.totals.tax + 0,
-        gross=sign * document.totals.gross + 0,
-    )
     references = document.references.model_dump()
     if originals:
         first = originals[0]
@@ -121,8 +109,7 @@ def as_note(home: Installation, cycle: Cycle, document: Document) -> Document:
         "kind": Kind.CREDIT_NOTE if credit else Kind.DEBIT_NOTE,
         "lines": [line.model_dump() for line in lines],
         "subtotals": [part.model_dump() for part in subtotals_of(lines)],
-        "taxes": [TaxRow.model_dump(row) for row in taxes],
-        "totals": totals.model_dump(),
+        **retaxed(document, lines),
         "references": references,
     }
     return Document.model_validate({**document.model_dump(), **changes})

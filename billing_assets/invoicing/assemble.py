@@ -1,12 +1,11 @@
 """From the charges of one cycle and leg to one document, with its tax and its totals.
 
 Pure: charges, parties and dates come in, a checked `Document` comes out; amounts are taken from
-the charges as they stand. Tax follows the partner's position (catalogue 2.4); converting it to
-our own currency is not done here.
+the charges as they stand. Tax follows the rules, line by line (catalogue 2.4).
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -26,15 +25,15 @@ from billing_assets.invoicing.document import (
     Party,
     Provenance,
     References,
-    TaxRow,
-    Totals,
     TrafficDay,
     XmlProfile,
     plain,
     subtotals_of,
-    tax_figures,
 )
-from billing_assets.reference.models import Agreement, Bank, Carrier, Leg, Partner, Tax
+from billing_assets.invoicing.tax import home_rate, line_position, taxed, words_of
+from billing_assets.reference.fx import Fixings
+from billing_assets.reference.models import Agreement, Bank, Carrier, Leg, Partner
+from billing_assets.reference.tax import Position, Taxation, TaxRules
 
 SECTION_ORDER = ("usage", "prior_period", "recurring")
 """Sections in the order in which a document shows them; any other follows by name."""
@@ -74,6 +73,8 @@ def assemble(
     agreements: Sequence[Agreement] = (),
     traffic: pl.DataFrame | None = None,
     notes: Sequence[str] = (),
+    tax_rules: TaxRules | None = None,
+    fixings: Fixings | None = None,
 ) -> Document:
     """Make the draft document of one cycle and leg.
 
@@ -83,11 +84,13 @@ def assemble(
     name. With `turned` the sides are exchanged and all amounts change their sign. Lines are the
     `billable` ones.
     `agreements` lend their contract references; `traffic` are the rows of `usage_daily` that the
-    cycle counts, for the chart. The due date is `issue_date` plus the partner's terms.
+    cycle counts, for the chart. `tax_rules` say how lines are taxed where the partner does not;
+    by `fixings` of the period's last day tax is shown in our own currency too. The due date is
+    `issue_date` plus the partner's terms.
 
     Raises `InputError` when master data cannot carry the document (see `master_data_problems`),
-    `BillingError` when the charges are not of one document, none is billable, or an amount is
-    finer than the minor unit.
+    `NoTaxRule` and `MissingFixing` for want of either, `BillingError` when the charges are not of
+    one document, none is billable, or an amount is finer than the minor unit.
     """
     leg = Leg(_only(charges, "leg"))
     currency = _only(charges, "currency")
@@ -98,23 +101,26 @@ def assemble(
         charges = charges.with_columns(-pl.col("amount", "exact_amount", "quantity"))
     _require(charges, "cycle", provenance.cycle)
     _require(charges, "partner", partner.partner)
-    problems = master_data_problems(carrier, partner, kind, currency)
+    shown = _ordered(billable(charges))
+    if not shown:
+        raise BillingError(f"cycle {provenance.cycle} has nothing to bill on its {leg} leg")
+    rules = tax_rules or TaxRules()
+    taxation = Taxation(rules, carrier.country, partner.country, partner.tax)
+    taxes = [line_position(taxation, row, sale=ours, period=period) for row in shown]
+    positions = [one for one, _ in taxes]
+    problems = master_data_problems(carrier, partner, kind, currency, positions)
     if problems:
         raise InputError(f"master data of {partner.partner} cannot carry the document", problems)
 
-    lines = tuple(_lines(billable(charges), partner.tax, currency))
-    if not lines:
-        raise BillingError(f"cycle {provenance.cycle} has nothing to bill on its {leg} leg")
+    lines = tuple(
+        _line(number, row, one, held, currency)
+        for number, (row, (one, held)) in enumerate(zip(shown, taxes, strict=True), start=1)
+    )
     zero = Decimal(0).scaleb(-minor_units(currency))
     net = sum((line.amount for line in lines), zero)
     charged = charges["amount"].sum()
     if net != charged:
         raise BillingError(f"lines sum to {net} but the charges to {charged} {currency}")
-    taxes = tuple(
-        TaxRow(category=category, rate=rate, base=base, tax=tax, reason=partner.tax.reason)
-        for category, rate, base, tax in tax_figures(lines, currency)
-    )
-    tax = sum((row.tax for row in taxes), zero)
     us, them = carrier_party(carrier), partner_party(partner)
     return Document(
         kind=kind,
@@ -137,8 +143,13 @@ def assemble(
         references=_references(charges, partner, agreements),
         lines=lines,
         subtotals=subtotals_of(lines),
-        taxes=taxes,
-        totals=Totals(net=net, tax=tax, gross=net + tax),
+        **taxed(
+            lines,
+            currency=currency,
+            rounding=partner.tax.rounding or rules.rounding,
+            words=words_of(positions),
+            home=home_rate(lines, currency, carrier.currency, period.last_day, fixings),
+        ),
         notes=tuple(notes),
         traffic=_traffic(traffic, period),
         provenance=provenance,
@@ -164,7 +175,11 @@ def _banks(carrier: Carrier, partner: Partner, currency: str, *, ours: bool) -> 
 
 
 def master_data_problems(
-    carrier: Carrier, partner: Partner, kind: Kind, currency: str
+    carrier: Carrier,
+    partner: Partner,
+    kind: Kind,
+    currency: str,
+    positions: Sequence[Position],
 ) -> list[Problem]:
     """What is missing or contradictory in master data for a document, before any is made.
 
@@ -177,24 +192,27 @@ def master_data_problems(
     def refuse(field: str, value: object, message: str) -> None:
         found.append(Problem(message, file=who, field=field, value=str(value)))
 
-    if tax.category == "S" and not tax.rate:
+    categories = {one.category for one in positions}
+    if any(one.category == "S" and not one.rate for one in positions):
         refuse("tax.rate", tax.rate, "category S needs a rate above zero")
-    if tax.category != "S" and tax.rate:
+    if tax.category not in (None, "S") and tax.rate:
         refuse("tax.rate", tax.rate, f"category {tax.category} bears no rate")
-    if tax.category == "E" and not tax.reason:
+    if any(one.category == "E" and not (one.reason or one.code) for one in positions):
         refuse("tax.reason", "", "an exemption needs its reason (BR-E-10)")
     if kind is Kind.COST_STATEMENT:
         return found
 
-    if tax.category == "AE" and not tax.vat_id:
+    if "AE" in categories and not tax.vat_id:
         refuse("tax.vat_id", "", "reverse charge needs the partner's VAT id (BR-AE-02)")
-    if tax.category != "O" and not carrier.vat_id:
+    if categories != {"O"} and not carrier.vat_id:
         found.append(Problem("our VAT id is missing", file="carrier", field="vat_id"))
+    if "O" in categories and categories != {"O"}:
+        refuse("tax", ", ".join(sorted(categories)), "category O stands alone (BR-O-11)")
     ours = kind is not Kind.SELF_BILLED
     if not _banks(carrier, partner, currency, ours=ours):
         payee = "carrier" if ours else who
         found.append(Problem(f"no bank account to pay {currency} to", file=payee, field="bank"))
-    if tax.category != "O" and tax.vat_id and not tax.vat_id[:2].isalpha():
+    if "O" not in categories and tax.vat_id and not tax.vat_id[:2].isalpha():
         refuse("tax.vat_id", tax.vat_id, "a VAT id begins with its country (BR-CO-09)")
     if settings.xml == "peppol-bis-3":
         if minor_units(currency) > 2:
@@ -233,17 +251,17 @@ def _section_rank(section: str) -> tuple[int, str]:
     return (SECTION_ORDER.index(section) if known else len(SECTION_ORDER), section)
 
 
-def _lines(charges: pl.DataFrame, tax: Tax, currency: str) -> Iterator[Line]:
-    """Lines in the order of the document; each charge is exactly one line."""
-    ordered = sorted(
+def _ordered(charges: pl.DataFrame) -> list[dict[str, Any]]:
+    """Charges in the order of the document; each is exactly one line."""
+    return sorted(
         charges.sort(*LINE_ORDER, nulls_last=True).iter_rows(named=True),
         key=lambda row: _section_rank(row["section"]),
     )
-    for number, row in enumerate(ordered, start=1):
-        yield _line(number, row, tax, currency)
 
 
-def _line(number: int, row: Mapping[str, Any], tax: Tax, currency: str) -> Line:
+def _line(
+    number: int, row: Mapping[str, Any], tax: Position, withheld: Decimal, currency: str
+) -> Line:
     exact: Decimal = row["amount"]
     amount = round_amount(exact, minor_units(currency), Rounding.DOWN)
     if amount != exact:
@@ -277,6 +295,9 @@ def _line(number: int, row: Mapping[str, Any], tax: Tax, currency: str) -> Line:
         amount=amount,
         tax_category=tax.category,
         tax_rate=tax.rate,
+        tax_rule=tax.rule,
+        self_assessed_rate=tax.self_assessed,
+        withholding_rate=withheld,
         steps=tuple(json.loads(row["steps"] or "[]")),
     )
 

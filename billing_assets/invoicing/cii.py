@@ -17,11 +17,11 @@ from billing_assets.invoicing.document import Document, Kind, Line, Party, plain
 from billing_assets.invoicing.ubl import (
     CREDIT_TRANSFER,
     DRAFT_NUMBER,
-    EXEMPTIONS,
     TYPE_CODES,
     UNIT_CODES,
     line_residue,
 )
+from billing_assets.reference.tax import EXEMPTIONS
 
 RSM: Final = "urn:un:unece:uncefact:data:standard:CrossIndustryInvoice:100"
 RAM: Final = "urn:un:unece:uncefact:data:standard:ReusableAggregateBusinessInformationEntity:100"
@@ -159,6 +159,8 @@ def _party(group: etree._Element, party: Party, outside_scope: bool) -> None:
 def _settlement(group: etree._Element, document: Document) -> None:
     totals, currency = document.totals, document.currency
     _text(group, "PaymentReference", document.number or DRAFT_NUMBER)
+    home = document.home_tax
+    _text(group, "TaxCurrencyCode", home.currency if home else "")
     _text(group, "InvoiceCurrencyCode", currency)
     for bank in document.banks:
         means = _group(group, "SpecifiedTradeSettlementPaymentMeans")
@@ -173,13 +175,13 @@ def _settlement(group: etree._Element, document: Document) -> None:
             _text(institution, "BICID", bank.bic)
     for row in document.taxes:
         tax = _group(group, "ApplicableTradeTax")
-        code, default = EXEMPTIONS.get(row.category, ("", ""))
+        usual, default = EXEMPTIONS.get(row.category, ("", ""))
         _text(tax, "CalculatedAmount", f"{row.tax:f}")
         _text(tax, "TypeCode", "VAT")
         _text(tax, "ExemptionReason", (row.reason or default) if default else "")
         _text(tax, "BasisAmount", f"{row.base:f}")
         _text(tax, "CategoryCode", row.category)
-        _text(tax, "ExemptionReasonCode", code)
+        _text(tax, "ExemptionReasonCode", row.code or usual)
         if row.category != "O":
             _text(tax, "RateApplicablePercent", plain(row.rate * 100))
     _period(group, document.period.first_day, document.period.last_day)
@@ -191,6 +193,8 @@ def _settlement(group: etree._Element, document: Document) -> None:
     _text(sums, "LineTotalAmount", f"{totals.net:f}")
     _text(sums, "TaxBasisTotalAmount", f"{totals.net:f}")
     _text(sums, "TaxTotalAmount", f"{totals.tax:f}", currencyID=currency)
+    if home:
+        _text(sums, "TaxTotalAmount", f"{home.tax:f}", currencyID=home.currency)
     _text(sums, "GrandTotalAmount", f"{totals.gross:f}")
     _text(sums, "DuePayableAmount", f"{totals.gross:f}")
     corrected = document.references.corrects

@@ -18,15 +18,13 @@ from billing_assets.invoicing.document import (
     Document,
     Kind,
     Line,
-    TaxRow,
-    Totals,
     plain,
     subtotals_of,
-    tax_figures,
 )
 from billing_assets.invoicing.finalise import keep_draft
 from billing_assets.invoicing.layout import template_hash
 from billing_assets.invoicing.pdf import engine_versions
+from billing_assets.invoicing.tax import retaxed
 from billing_assets.registry import documents as registered
 from billing_assets.registry.cycles import CORRECTION, FINALISED, Cycle
 
@@ -201,14 +199,6 @@ def _note(
     """The draft of a note over some lines, its sums and taxes made anew."""
     if not reason.strip():
         raise BillingError(f"a {kind.replace('_', ' ')} needs a reason")
-    reasons = {(row.category, row.rate): row.reason for row in original.taxes}
-    taxes = [
-        TaxRow(category=category, rate=rate, base=base, tax=tax, reason=reasons[category, rate])
-        for category, rate, base, tax in tax_figures(lines, original.currency)
-    ]
-    zero = Decimal(0).scaleb(-minor_units(original.currency))
-    net = sum((line.amount for line in lines), zero)
-    tax = sum((row.tax for row in taxes), zero)
     corrects = Corrected(number=original.number or "", issue_date=original.issue_date)
     changes = {
         "kind": kind,
@@ -217,8 +207,7 @@ def _note(
         "due_date": issue_date + timedelta(days=original.terms_days),
         "lines": [line.model_dump() for line in lines],
         "subtotals": [part.model_dump() for part in subtotals_of(lines)],
-        "taxes": [row.model_dump() for row in taxes],
-        "totals": Totals(net=net, tax=tax, gross=net + tax).model_dump(),
+        **retaxed(original, lines),
         "references": {**original.references.model_dump(), "corrects": corrects.model_dump()},
         "notes": (reason,),
         "traffic": (),

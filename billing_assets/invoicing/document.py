@@ -5,20 +5,23 @@ document. A `Document` whose totals do not agree cannot be made. No layout and n
 format lives here.
 """
 
+import operator
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
+from billing_assets.core.fx import Rate, convert
 from billing_assets.core.ids import canonical_json, sha256_of
 from billing_assets.core.money import Rounding, minor_units, round_amount
 from billing_assets.core.periods import Period
 from billing_assets.reference.models import Address, Bank, Leg
+from billing_assets.reference.tax import TaxCategory, TaxRounding
 
 
 def _no_float(value: object) -> object:
@@ -45,6 +48,26 @@ Amount = Annotated[
     PlainSerializer(lambda value: format(value, "f"), return_type=str, when_used="json"),
 ]
 """A sum in the document's currency, with exactly its minor units."""
+
+
+def _ratio(value: Fraction) -> str:
+    """A ratio as a decimal where it has one, else as 'n/d'."""
+    exact = value.denominator
+    for prime in (2, 5):
+        while exact % prime == 0:
+            exact //= prime
+    if exact != 1:
+        return str(value)
+    digits = max(len(bin(value.denominator)), 1)
+    return plain(round_amount(value, digits, Rounding.DOWN))
+
+
+Ratio = Annotated[
+    Fraction,
+    BeforeValidator(lambda value: Fraction(value) if isinstance(value, str) else value),
+    PlainSerializer(_ratio, return_type=str, when_used="json"),
+]
+"""An exchange rate with all its digits."""
 
 Exact = Annotated[
     Decimal,
@@ -74,11 +97,13 @@ UNNUMBERED = (Kind.PRO_FORMA, Kind.DECLARATION, Kind.COST_STATEMENT)
 """Kinds that are no fiscal documents: they have no number, no XML and no journal."""
 
 
-TaxCategory = Literal["S", "AE", "O", "E", "G", "Z"]
-"""EN 16931 categories: standard, reverse charge, outside scope, exempt, export, zero rated."""
-
 XmlProfile = Literal["ubl", "peppol-bis-3", "peppol-self-billing-3", "ubl-schema-only"]
 
+
+_K = TypeVar("_K", Decimal, tuple[TaxCategory, Decimal])
+
+Figures = tuple[Decimal, Decimal, Decimal]
+"""Rate (a fraction), base and tax."""
 
 TaxFigures = tuple[TaxCategory, Decimal, Decimal, Decimal]
 """Category, rate (a fraction), base and tax."""
@@ -139,7 +164,8 @@ class Line(Part):
     `quantity` bears the sign of the amount and `price` never does (EN 16931 BR-27). A usage
     amount is the sum of rounded records, so it may differ from quantity x price; `price` is None
     where no single price applies, and `steps` then derive the amount. Counts are negative where
-    usage that was billed earlier is taken back.
+    usage that was billed earlier is taken back. `tax_rule` is the rule of tax.yaml that decided;
+    `self_assessed_rate` is what the buyer accounts for, `withholding_rate` what it keeps back.
     """
 
     number: Annotated[int, Field(ge=1)]
@@ -163,6 +189,9 @@ class Line(Part):
     amount: Amount
     tax_category: TaxCategory
     tax_rate: Exact
+    tax_rule: Annotated[str, Field(exclude_if=operator.not_)] = ""
+    self_assessed_rate: Annotated[Exact, Field(exclude_if=operator.not_)] = Decimal(0)
+    withholding_rate: Annotated[Exact, Field(exclude_if=operator.not_)] = Decimal(0)
     steps: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -187,16 +216,40 @@ class Subtotal(Part):
 
 
 class TaxRow(Part):
-    """Tax of one category and rate: `tax` is `base` x `rate`, rounded once half up.
+    """Tax of one category and rate: `tax` is `base` x `rate`, rounded half up.
 
-    `reason` is the partner's own words for why no tax is charged; layouts add the legal legend.
+    `code` (VATEX) and `reason` say why no tax is charged; layouts add the legal legend.
     """
 
     category: TaxCategory
     rate: Exact
     base: Amount
     tax: Amount
+    code: Annotated[str, Field(exclude_if=operator.not_)] = ""
     reason: str = ""
+
+
+class Withheld(Part):
+    """Tax that who pays keeps back for its tax office: `amount` is `base` x `rate`, half up."""
+
+    rate: Exact
+    base: Amount
+    amount: Amount
+
+
+class HomeTax(Part):
+    """The document's tax in our own currency (VAT Directive Art. 230), converted once.
+
+    At `rate` units of `quoted` for one of `base`, the fixing of `day`; `self_assessed` likewise.
+    """
+
+    currency: str
+    base: str
+    quoted: str
+    rate: Ratio
+    day: date
+    tax: Amount
+    self_assessed: Amount
 
 
 class Totals(Part):
@@ -229,13 +282,18 @@ class Provenance(Part):
     engines: dict[str, str] = {}
 
 
+def _per_document(value: object) -> bool:
+    return value == "document"
+
+
 class Document(Part):
     """One document. Raises `ValidationError` at its making when any total does not agree.
 
     `stream` names the stream that has this document alone, empty when several share it; a
     `turned` one shows charges with their sign turned, because the leg's other side is paid.
-    `number` is None in a draft. Amounts are in `currency` with its minor units; `due_date` and
-    `terms_days` are always present because payment terms must be.
+    `self_assessed` is output and input tax alike, of a purchase under reverse charge; `withheld`
+    lowers what is paid and no total. `number` is None in a draft. Amounts are in `currency` with
+    its minor units; `due_date` and `terms_days` are always present because payment terms must be.
     """
 
     form: Literal["1"] = "1"
@@ -261,6 +319,10 @@ class Document(Part):
     lines: Annotated[tuple[Line, ...], Field(min_length=1)]
     subtotals: tuple[Subtotal, ...]
     taxes: tuple[TaxRow, ...]
+    tax_rounding: Annotated[TaxRounding, Field(exclude_if=_per_document)] = "document"
+    self_assessed: Annotated[tuple[TaxRow, ...], Field(exclude_if=operator.not_)] = ()
+    withheld: Annotated[tuple[Withheld, ...], Field(exclude_if=operator.not_)] = ()
+    home_tax: Annotated[HomeTax | None, Field(exclude_if=operator.not_)] = None
     totals: Totals
     notes: tuple[str, ...] = ()
     traffic: tuple[TrafficDay, ...] = ()
@@ -275,6 +337,11 @@ class Document(Part):
     def ours(self) -> bool:
         """Whether we are the seller."""
         return (self.leg is Leg.CUSTOMER) is not self.turned
+
+    @property
+    def payable(self) -> Decimal:
+        """What is paid: the gross less what the payer withholds."""
+        return self.totals.gross - sum(row.amount for row in self.withheld)
 
     @property
     def is_draft(self) -> bool:
@@ -319,7 +386,17 @@ def identities(document: Document) -> list[Check]:
         _equal(
             "taxes are those of the lines",
             [(row.category, row.rate, row.base, row.tax) for row in document.taxes],
-            tax_figures(lines, document.currency),
+            tax_figures(lines, document.currency, document.tax_rounding),
+        ),
+        _equal(
+            "self-assessed taxes are those of the lines",
+            [(row.rate, row.base, row.tax) for row in document.self_assessed],
+            self_assessed_figures(lines, document.currency, document.tax_rounding),
+        ),
+        _equal(
+            "withheld taxes are those of the lines",
+            [(row.rate, row.base, row.amount) for row in document.withheld],
+            withheld_figures(lines, document.currency),
         ),
         _equal("tax rows sum to tax", sum(row.tax for row in document.taxes), totals.tax),
         _equal("net plus tax is gross", totals.net + totals.tax, totals.gross),
@@ -333,6 +410,20 @@ def identities(document: Document) -> list[Check]:
             detail=", ".join(wrong[:5]) or "all",
         )
     )
+    home = document.home_tax
+    if home is not None:
+        rate = Rate(home.base, home.quoted, home.rate)
+        ours = sum((row.tax for row in document.self_assessed), Decimal(0))
+        rows.append(
+            _equal(
+                f"tax in {home.currency} is the tax at the fixing",
+                (home.tax, home.self_assessed),
+                tuple(
+                    convert(tax, rate, document.currency, home.currency)
+                    for tax in (totals.tax, ours)
+                ),
+            )
+        )
     terms = (document.due_date - document.issue_date).days
     rows.append(_equal("due date is issue date plus terms", terms, document.terms_days))
     return rows
@@ -357,21 +448,59 @@ def subtotals_of(lines: Iterable[Line]) -> tuple[Subtotal, ...]:
     )
 
 
-def tax_figures(lines: Iterable[Line], currency: str) -> list[TaxFigures]:
+def tax_figures(
+    lines: Iterable[Line], currency: str, rounding: TaxRounding = "document"
+) -> list[TaxFigures]:
     """Category, rate, base and tax of each group of lines, by category and rate.
 
-    Tax is rounded once a group, half up, to the currency's minor units.
+    Tax is rounded half up to the currency's minor units: once a group, or on each of its lines.
     """
-    bases: dict[tuple[TaxCategory, Decimal], Decimal] = defaultdict(Decimal)
-    for line in lines:
-        bases[line.tax_category, line.tax_rate] += line.amount
-    decimals = minor_units(currency)
-    return [
-        (
-            category,
-            rate,
-            base,
-            round_amount(Fraction(base) * Fraction(rate), decimals, Rounding.HALF_UP),
-        )
-        for (category, rate), base in sorted(bases.items())
+    taxed: list[tuple[tuple[TaxCategory, Decimal], Decimal, Decimal]] = [
+        ((one.tax_category, one.tax_rate), one.tax_rate, one.amount) for one in lines
     ]
+    return [(*key, base, tax) for key, base, tax in _figures(taxed, currency, rounding)]
+
+
+def self_assessed_figures(
+    lines: Iterable[Line], currency: str, rounding: TaxRounding = "document"
+) -> list[Figures]:
+    """Rate, base and tax that the buyer accounts for, by rate; rounded as the document's tax."""
+    taxed = [
+        (one.self_assessed_rate, one.self_assessed_rate, one.amount)
+        for one in lines
+        if one.self_assessed_rate
+    ]
+    return _figures(taxed, currency, rounding)
+
+
+def withheld_figures(lines: Iterable[Line], currency: str) -> list[Figures]:
+    """Rate, base and amount that the payer keeps back, by rate; rounded once a rate, half up."""
+    kept = [
+        (one.withholding_rate, one.withholding_rate, one.amount)
+        for one in lines
+        if one.withholding_rate
+    ]
+    return _figures(kept, currency, "document")
+
+
+def _figures(
+    taxed: Iterable[tuple[_K, Decimal, Decimal]], currency: str, rounding: TaxRounding
+) -> list[tuple[_K, Decimal, Decimal]]:
+    """Base and tax of amounts at rates, by key in its order."""
+    decimals = minor_units(currency)
+    zero = Decimal(0).scaleb(-decimals)
+    groups: dict[_K, list[tuple[Decimal, Decimal]]] = defaultdict(list)
+    for key, rate, amount in taxed:
+        groups[key].append((rate, amount))
+    found = []
+    for key in sorted(groups):
+        bases = [amount for _, amount in groups[key]]
+        base = sum(bases, zero)
+        rate = groups[key][0][0]
+        parts = bases if rounding == "line" else [base]
+        taxes = (
+            round_amount(Fraction(part) * Fraction(rate), decimals, Rounding.HALF_UP)
+            for part in parts
+        )
+        found.append((key, base, sum(taxes, zero)))
+    return found

@@ -32,6 +32,7 @@ from billing_assets.invoicing.pdf import engine_versions
 from billing_assets.invoicing.renderings import render
 from billing_assets.invoicing.streams import Stream, streams
 from billing_assets.lake.tables import CHARGE, RATE, RATED_LEG, USAGE_DAILY, XDR
+from billing_assets.reference.fx import Fixings
 from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Cadence, Partner
 from billing_assets.registry import cycles as registered_cycles
@@ -294,6 +295,8 @@ def documents_of(
             ),
             agreements=agreements,
             traffic=_usage_of(stream, charged.usage),
+            tax_rules=reference.tax,
+            fixings=Fixings(reference.fixings, reference.carrier.fixing_source),
         )
         for stream in streams(charges, partner, agreements)
     ]

@@ -14,8 +14,9 @@ from lxml import etree
 
 from billing_assets.core.errors import BillingError, StateError
 from billing_assets.core.money import Rounding, minor_units, round_amount
-from billing_assets.invoicing.document import Document, Kind, Line, Party, TaxCategory, plain
+from billing_assets.invoicing.document import Document, Kind, Line, Party, plain
 from billing_assets.reference.models import Bank, Leg
+from billing_assets.reference.tax import EXEMPTIONS, TaxCategory
 
 CAC: Final = "urn:oasis:names:specification:ubl:schema:xsd:CommonAggregateComponents-2"
 CBC: Final = "urn:oasis:names:specification:ubl:schema:xsd:CommonBasicComponents-2"
@@ -57,14 +58,6 @@ UNIT_CODES: Final = {
     "day": "DAY",
 }
 """UN/ECE Recommendation 20; everything counted (calls, messages, fees) is C62, 'one'."""
-
-EXEMPTIONS: Final[dict[TaxCategory, tuple[str, str]]] = {
-    "AE": ("VATEX-EU-AE", "Reverse charge"),
-    "G": ("VATEX-EU-G", "Export outside the EU"),
-    "O": ("VATEX-EU-O", "Not subject to VAT"),
-    "E": ("", "Exempt from VAT"),
-}
-"""VATEX code and the reason when the partner's tax position gives none of its own."""
 
 DRAFT_NUMBER: Final = "DRAFT"
 CREDIT_TRANSFER: Final = "30"
@@ -136,6 +129,8 @@ class _Writer:
         _text(root, f"{name}TypeCode", code)
         _text(root, "Note", self._note())
         _text(root, "DocumentCurrencyCode", document.currency)
+        home = self.document.home_tax
+        _text(root, "TaxCurrencyCode", home.currency if home else "")
         _text(root, "BuyerReference", document.references.buyer_reference)
         self._period(root, document.period.first_day.isoformat(), self._last_day())
         self._references(root)
@@ -223,12 +218,21 @@ class _Writer:
             part = _group(total, "TaxSubtotal")
             self._money(part, "TaxableAmount", row.base)
             self._money(part, "TaxAmount", row.tax)
-            code, default = EXEMPTIONS.get(row.category, ("", ""))
+            usual, default = EXEMPTIONS.get(row.category, ("", ""))
             reason = (row.reason or default) if row.category in EXEMPTIONS else ""
             category = self._tax_category(part, "TaxCategory", row.category, row.rate)
-            _text(category, "TaxExemptionReasonCode", code)
+            _text(category, "TaxExemptionReasonCode", row.code or usual)
             _text(category, "TaxExemptionReason", reason)
             _text(_group(category, "TaxScheme"), "ID", "VAT")
+
+        if self.document.home_tax:
+            home = self.document.home_tax
+            _text(
+                _group(root, "TaxTotal"),
+                "TaxAmount",
+                format(home.tax, "f"),
+                currencyID=home.currency,
+            )
 
     def _tax_category(
         self,

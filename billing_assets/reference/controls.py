@@ -59,6 +59,9 @@ RULES: Mapping[str, Rule] = {
     "zero_rate": Rule(_WARNING, "rating", "answered traffic at a rate of zero"),
     "invalid_destination": Rule(_WARNING, "rating", "answered traffic without valid destination"),
     "missing_fixing": Rule(_BLOCKING, "finance", "no exchange rate for the cycle's currency"),
+    "tax_rule": Rule(
+        _BLOCKING, "tax", "no rule says how a supply of the cycle is taxed", waivable=False
+    ),
     "vat_id": Rule(_BLOCKING, "tax", "VAT id missing or of a wrong form"),
     "vat_validity": Rule(_BLOCKING, "tax", "VAT id lapsed, or its check too old"),
     "partner_data": Rule(_WARNING, "partner data", "master data that documents need are missing"),

@@ -4,8 +4,8 @@ Pure: a mapping of paths to bytes goes in, so any past version can be loaded fro
 A file with a problem is set aside and its last good version stays in force; the rest loads.
 
 Folder: carrier.yaml, calendars.yaml, sources.yaml, layouts.yaml, controls.yaml, ledger.yaml,
-traffic.yaml, fixings.csv, partners/*.yaml, agreements/*.yaml and the sheets that agreements name,
-deals/*.yaml, samples/*.csv.
+traffic.yaml, tax.yaml, fixings.csv, partners/*.yaml, agreements/*.yaml and the sheets that
+agreements name, deals/*.yaml, samples/*.csv.
 """
 
 import io
@@ -36,6 +36,7 @@ from billing_assets.reference.models import Agreement, Calendar, Carrier, Partne
 from billing_assets.reference.retention import Retention
 from billing_assets.reference.samples import load_samples, unnamed_samples
 from billing_assets.reference.sources import Source
+from billing_assets.reference.tax import Taxation, TaxRules
 from billing_assets.reference.traffic import DEFAULT, Traffic
 from billing_assets.reference.yamltext import Located
 
@@ -80,6 +81,7 @@ class Reference:
     deals: tuple[Deal, ...] = ()
     samples: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     traffic: Traffic = DEFAULT
+    tax: TaxRules = field(default_factory=TaxRules)
 
     def partner(self, partner_id: str) -> Partner:
         """The partner of an id; raises `NotFound` that lists the known ones."""
@@ -94,6 +96,11 @@ class Reference:
     def deals_of(self, partner_id: str) -> list[Deal]:
         """All deals of a partner, by id."""
         return sorted((d for d in self.deals if d.partner == partner_id), key=lambda d: d.deal)
+
+    def taxation_of(self, partner_id: str) -> Taxation:
+        """By what a partner's supplies are taxed."""
+        partner = self.partner(partner_id)
+        return Taxation(self.tax, self.carrier.country, partner.country, partner.tax)
 
     def rates(self) -> pl.DataFrame:
         """Every deck's rows in one frame: the content of table `rate`."""
@@ -203,6 +210,7 @@ class _Reader:
         retention = self._form("retention.yaml", Retention, Retention()) or Retention()
         controls = self._controls(partners)
         traffic = self._form("traffic.yaml", Traffic, DEFAULT) or DEFAULT
+        tax = self._form("tax.yaml", TaxRules, TaxRules()) or TaxRules()
         if carrier is None or self.problems:
             return None
         hashes = {path: sha256_of(content) for path, content in sorted(self.files.items())}
@@ -223,6 +231,7 @@ class _Reader:
             deals=tuple(deal for deal, _ in deals),
             samples=samples,
             traffic=traffic,
+            tax=tax,
         )
 
     def _located(self, path: str) -> Located | None:

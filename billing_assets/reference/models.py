@@ -22,6 +22,7 @@ from billing_assets.core.money import Rounding
 from billing_assets.reference.channels import Channels, Format
 from billing_assets.reference.fees import Capacity, OneTime, Recurring, require_distinct
 from billing_assets.reference.forms import Form, Identifier, Name
+from billing_assets.reference.tax import Tax
 from billing_assets.reference.values import (
     Codes,
     Country,
@@ -74,23 +75,6 @@ class Bank(Form):
     account: str = ""
     bic: str
     bank: str = ""
-
-
-class Tax(Form):
-    """A partner's tax position towards us.
-
-    `category` is the EN 16931 code: S standard, AE reverse charge, O outside scope, E exempt,
-    G export; `rate` is a fraction (0.23). `vat_checked` is the day on which the VAT id was last
-    confirmed, `vat_valid_to` the last day on which it is known to be valid.
-    """
-
-    category: Literal["S", "AE", "O", "E", "G", "Z"]
-    rate: Annotated[DecimalText, Field(ge=0, le=1)] = Decimal(0)
-    vat_id: str = ""
-    vat_checked: Day | None = None
-    vat_valid_to: Day | None = None
-    registration: str = ""
-    reason: str = ""
 
 
 class Cadence(StrEnum):

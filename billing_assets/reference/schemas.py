@@ -19,6 +19,7 @@ from billing_assets.reference.models import (
     RateRow,
 )
 from billing_assets.reference.sources import Source
+from billing_assets.reference.tax import TaxRules
 from billing_assets.reference.traffic import Traffic
 from billing_assets.reference.values import CurrencyCode, Day
 
@@ -49,6 +50,7 @@ FORMS: dict[str, tuple[str, Any]] = {
     "controls": ("controls.yaml", Controls),
     "ledger": ("ledger.yaml", Ledger),
     "traffic": ("traffic.yaml", Traffic),
+    "tax": ("tax.yaml", TaxRules),
     "partner": ("partners/*.yaml", Partner),
     "agreement": ("agreements/*.yaml", Agreement),
     "deal": ("deals/*.yaml", Deal),

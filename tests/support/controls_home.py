@@ -61,7 +61,7 @@ def at(day: int, hour: int = 12, month: int = 3) -> datetime:
 
 
 def reference_files(**changes: Any) -> dict[str, bytes]:
-    """The reference folder; `controls` and `P01` change its controls.yaml and that partner."""
+    """The reference folder; `controls`, `tax` and `P01` change these files and that partner."""
     files: dict[str, object] = {
         "carrier.yaml": {
             **CARRIER,
@@ -83,8 +83,9 @@ def reference_files(**changes: Any) -> dict[str, bytes]:
             "B", partner="P02", accounts=["P02-A"], leg="supplier", rates=BOUGHT
         ),
     }
-    if "controls" in changes:
-        files["controls.yaml"] = changes["controls"]
+    for name in ("controls", "tax"):
+        if name in changes:
+            files[f"{name}.yaml"] = changes[name]
     return {name: json.dumps(content).encode() for name, content in files.items()}
 
 

@@ -13,6 +13,7 @@ from billing_assets.core.periods import Period, month_period
 from billing_assets.invoicing.assemble import assemble
 from billing_assets.invoicing.document import Document, Provenance
 from billing_assets.lake.tables import CHARGE, USAGE_DAILY
+from billing_assets.reference.fx import Fixings
 from billing_assets.reference.models import (
     Address,
     Bank,
@@ -22,7 +23,9 @@ from billing_assets.reference.models import (
     Series,
     Tax,
 )
+from billing_assets.reference.tax import TaxRules
 
+UNITS = {"USD": "1.0850", "GBP": "0.8600", "JPY": "162.50", "KWD": "0.3340"}
 MARCH = month_period("2026-03", "Europe/Lisbon")
 ISSUE_DATE = date(2026, 4, 3)
 
@@ -178,12 +181,23 @@ def traffic(period: Period = MARCH) -> pl.DataFrame:
     ).cast(USAGE_DAILY.schema)
 
 
+FIXINGS = Fixings(
+    pl.DataFrame(
+        [("treasury", "2026-03-31", "EUR", currency, units) for currency, units in UNITS.items()],
+        schema=["source", "date", "base", "currency", "units_per_base"],
+        orient="row",
+    ),
+    "treasury",
+)
+
+
 def document(
     rows: Sequence[dict[str, Any]] = (),
     *,
     to: Partner | None = None,
     notes: Sequence[str] = (),
     template: str = "",
+    tax_rules: TaxRules | None = None,
 ) -> Document:
     """A draft made of some charges, by default of one usage line and one fee."""
     receiver = to or partner()
@@ -196,4 +210,6 @@ def document(
         provenance=Provenance(cycle="P14/2026-03", template=template),
         traffic=traffic(),
         notes=notes,
+        tax_rules=tax_rules,
+        fixings=FIXINGS,
     )
