@@ -169,6 +169,10 @@ def demo(
             if drafted:
                 issued = sorted({cycle.partner for cycle in drafted})
                 runs.issue(MONTH, issued, ISSUE_DATE, APPROVES_IT, [c.id for c in drafted])
+        with _step(progress, "deliver to the portal and the ledger"):
+            final = [c for c in home.registry.cycles.list(month=MONTH) if c.state in FINALISED]
+            receivers = sorted({cycle.partner for cycle in final})
+            _tolerate(progress, lambda: runs.deliver(MONTH, receivers))
         with _step(progress, "build marts and controls"):
             runs.marts(sorted({day.isoformat()[:7] for day in days} | {MONTH}))
     rows = compare(home, at_scale=scale)

@@ -160,6 +160,12 @@ class Runs:
             {"issue_date": _text(issue_date), "cycles": list(cycles), "approver": approver},
         )
 
+    def deliver(self, month: str, partners: Sequence[str]) -> None:
+        """Send the issued documents of a month; raises `BillingError` when one did not arrive."""
+        everyone = sorted(self.installation.reference.partners)
+        for group in neighbours(everyone, partners):
+            self._run(["delivery"], tags=month_tags(month, group))
+
     def _billing(
         self,
         assets: Sequence[str],
