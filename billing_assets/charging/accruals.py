@@ -289,7 +289,7 @@ class _Partner:
         ]
         final = [one.period for one in self.known if one.state in FINALISED]
         # what is older than all cycles known comes late to the first that is not billed
-        begun = min((one.period.start for one in self.known), default=date.min)
+        begun = min((min(one.period.start, self.at) for one in self.known), default=date.min)
         after = max((one.end for one in final if one.end <= self.at), default=self.at)
         days = [*self.unbilled["local_day"], *self.usage["local_day"]]
         first = max(begun, min([after, self.at, *days]))
