@@ -97,9 +97,10 @@ class Lake:
         """
         partition_filters(table, part)  # refuses what is no slice before anything is written
         before: frozenset[str] = frozenset()
-        if self.exists(table):
-            self._created(table)
-            delta = self._open(table, read)
+        newest = self._open(table)
+        if newest is not None:
+            self._created(table, newest)
+            delta = newest if read is None else self._open(table, read)
             before = _files(delta, table, part) if delta else before
         new = NewSlice(table, part, self._location(table), self._options)
         try:
@@ -108,7 +109,7 @@ class Lake:
             new.discard()
             raise
         try:
-            new.version = self._commit(table, part, before, new.added)
+            new.version = self._commit(table, part, before, new.added, newest)
         except SliceConflict:
             new.discard()
             raise
@@ -217,13 +218,15 @@ class Lake:
                 raise
             raise NotFound(f"{table.name} has no version {version}") from error
 
-    def _created(self, table: Table) -> DeltaTable:
+    def _created(self, table: Table, newest: DeltaTable | None = None) -> DeltaTable:
         """The newest version of a table, created if need be; two who try at once both succeed.
+
+        `newest` is the table if it was just read: opening it costs the more the longer its log.
 
         Raises `BillingError` when the table was created by another contract.
         """
         schema = Schema.from_arrow(pl.DataFrame(schema=table.schema).to_arrow().schema)
-        delta = self._open(table)
+        delta = newest or self._open(table)
         if delta is not None:
             if delta.schema() != schema:
                 raise BillingError(
@@ -251,15 +254,25 @@ class Lake:
             return delta
 
     def _commit(
-        self, table: Table, part: Slice, before: frozenset[str], added: list[AddAction]
+        self,
+        table: Table,
+        part: Slice,
+        before: frozenset[str],
+        added: list[AddAction],
+        known: DeltaTable | None,
     ) -> int:
         """Swap the slice's files in one transaction; returns its version.
 
         Writers of other slices only make the log move: the commit is tried again on its new
-        end. A writer of the same slice changes its files, and then this one must not win.
+        end. A writer of the same slice changes its files, and then this one must not win. `known`
+        is the table as it was before the files were written: only what came since is read.
         """
         for attempt in range(_ATTEMPTS):
-            delta = self._created(table)
+            if known is not None and attempt == 0:
+                known.update_incremental()
+                delta = known
+            else:
+                delta = self._created(table)
             if _files(delta, table, part) != before:
                 raise SliceConflict(
                     f"another run replaced {table.name} {slice_text(part)} at the same time",
