@@ -1,5 +1,6 @@
 """The demo's data: forms are kept, numbers have valid check digits, facts agree with each other."""
 
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 
@@ -32,6 +33,7 @@ from billing_assets.demo.scenario import (
     read_form,
 )
 from billing_assets.reference.load import Reference, load_reference, read_folder
+from billing_assets.reference.tax import Position, position
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +111,25 @@ def test_endpoint_ids_of_the_gln_scheme_have_valid_check_digits(reference: Refer
 
 
 def test_tax_categories_follow_the_place_of_the_partner(reference: Reference):
-    categories = {name: partner.tax.category for name, partner in reference.partners.items()}
-    assert {n for n, c in categories.items() if c == "S"} == {"P02", "P14"}
-    assert {"P03", "P08", "P12"} <= {n for n, c in categories.items() if c == "AE"}
-    assert all(reference.partners[n].tax.rate == Decimal("0.23") for n in ("P02", "P14"))
-    assert "O" not in categories.values(), "category O forbids our own VAT id on the invoice"
+    def positions(*, sale: bool) -> dict[str, Position]:
+        role = "customer" if sale else "supplier"
+        day = date(2026, 3, 31)
+        taxations = {n: reference.taxation_of(n) for n in reference.partners}
+        return {
+            name: position(one.rules, one.supply(sale=sale, service="voice", day=day))
+            for name, one in taxations.items()
+            if role in reference.partners[name].roles
+        }
+
+    sold, bought = positions(sale=True), positions(sale=False)
+    assert {n: str(p.rate) for n, p in sold.items() if p.category == "S"} == {
+        "P02": "0.23", "P14": "0.23",
+    }  # fmt: skip
+    assert {n for n, p in sold.items() if p.category == "AE"} == {"P03", "P08"}
+    assert {str(p.self_assessed) for n, p in bought.items() if n != "P02"} == {"0.23"}
+    assert (bought["P02"].category, bought["P02"].self_assessed) == ("S", 0)
+    categories = {p.category for p in (*sold.values(), *bought.values())}
+    assert "O" not in categories, "category O forbids our own VAT id on the invoice"
 
 
 def test_every_trunk_of_the_scenario_is_mapped_or_our_own(scenario: Scenario, reference: Reference):

@@ -112,7 +112,9 @@ def test_a_supply_without_rule_blocks_its_partner_alone(tmp_path: Path) -> None:
                         "treatment": "reverse_charge"}],
              "factors": [{**USF, "customer": "DE", "rates": [{"from": "2026-04-01",
                                                                "rate": "0.4"}]}]}  # fmt: skip
-    with small_home(tmp_path, tax=rules, P01={"tax": {"vat_id": "DE312746388"}}) as home:
+    lapsed = reseller("2025-01-01", "2025-12-31")
+    facts = {"tax": {"vat_id": "DE312746388", **lapsed}}
+    with small_home(tmp_path, tax=rules, P01=facts) as home:
         home.deliver([Calls(at(4), 60, FRANCE)])
         home.rate()
         home.draft()
@@ -133,3 +135,7 @@ def test_a_supply_without_rule_blocks_its_partner_alone(tmp_path: Path) -> None:
             "no tax rule for voice from PT to DE (business, sale) on 2026-03-31",
             "factor USF has no rate on 2026-03-31",
         }
+        [warned] = [one for one in blocked["findings"] if one["rule"] == "tax_certificate"]
+        assert (warned["severity"], warned["finding"]) == (
+            "warning", "certificate reseller lapsed on 2025-12-31, the cycle ends on 2026-03-31",
+        )  # fmt: skip

@@ -1,21 +1,37 @@
 """Tax by rule: who supplies whom with what and when, what follows on the document, or a refusal."""
 
+import csv
+import io
+import re
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 from pydantic import ValidationError
 
 from billing_assets.invoicing.assemble import assemble
+from billing_assets.invoicing.csvs import summary_csv
 from billing_assets.invoicing.document import Document, Provenance, identities
+from billing_assets.invoicing.journal import journal_of
 from billing_assets.invoicing.tax import retaxed
 from billing_assets.invoicing.ubl import CBC, render_ubl
+from billing_assets.invoicing.ubl_rules import validate_ubl
+from billing_assets.reference.ledger import Ledger
 from billing_assets.reference.models import Partner, Tax
-from billing_assets.reference.tax import NoTaxRule, Position, Supply, TaxRules, position
+from billing_assets.reference.tax import (
+    NoTaxRule,
+    Position,
+    Supply,
+    TaxRules,
+    position,
+    withholding,
+)
+from billing_assets.reference.yamltext import Located
 from tests.support.invoicing_cases import (
     CARRIER,
     FIXINGS,
@@ -204,6 +220,7 @@ def test_compensation_is_no_supply() -> None:
     assert [(row.category, bool(row.reason)) for row in made.taxes] == [("E", True)]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.decimals("-99999.99", "99999.99", places=2), min_size=1, max_size=8),
     st.sampled_from(["document", "line"]),
@@ -250,3 +267,63 @@ def test_without_a_fixing_tax_in_a_foreign_currency_is_refused() -> None:
             provenance=Provenance(cycle="P14/2026-03"),
             fixings=FIXINGS,
         )
+
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "tax.md"
+
+
+def test_the_document_s_supplies_are_taxed_as_it_says() -> None:
+    blocks = dict(re.findall(r"^```\w+ (\S+)\n(.*?)^```$", DOCUMENT.read_text(), re.M | re.S))
+    rules = TaxRules.model_validate(Located(blocks["tax.yaml"].encode(), "tax.yaml").value)
+    rows = list(csv.DictReader(io.StringIO(blocks["supplies.csv"])))
+    assert len(rows) > 10
+    for row in rows:
+        day = date.fromisoformat(row["day"])
+        paper = {"certificate": row["certificate"], "from": row["day"], "last_day": row["day"]}
+        held = [paper] if row["certificate"] else []
+        tax = Tax.model_validate({"status": row["status"], "certificates": held})
+        direction: Any = row["direction"]
+        one = Supply(direction, row["supplier"], row["customer"], tax, row["service"], day)
+        if not row["rule"]:
+            with pytest.raises(NoTaxRule):
+                position(rules, one)
+            continue
+        is_taxed, kept = position(rules, one), withholding(rules, one)
+        assert (is_taxed.rule, is_taxed.category) == (row["rule"], row["category"])
+        rates = (is_taxed.rate, is_taxed.self_assessed, kept.rate if kept else Decimal(0))
+        assert rates == tuple(Decimal(row[n]) for n in ("rate", "self_assessed", "withheld"))
+
+
+def test_withholding_and_tax_in_two_currencies_keep_schema_and_en_16931() -> None:
+    abroad = billed(["1000.00"], {"vat_id": "PT501234560"}, currency="USD")
+    kept = billed(["1880.00"], {}, country="KE", currency="USD")
+    for made in (abroad, kept):
+        assert validate_ubl(render_ubl(made)) == []
+    assert "10% withholding tax: 188.00 USD; payable 1692.00 USD" in render_ubl(kept).decode()
+
+
+def test_the_files_show_what_is_self_assessed_withheld_and_in_our_currency() -> None:
+    def row(made: Document) -> dict[str, str]:
+        return next(csv.DictReader(io.StringIO(summary_csv(made).decode())))
+
+    bought = row(billed(["5275.25"], {}, country="NL", leg="supplier", currency="GBP"))
+    assert (bought["self_assessed"], bought["home_self_assessed"]) == ("1213.31", "1410.83")
+    kept = row(billed(["1880.00"], {}, country="KE", currency="USD"))
+    assert (kept["withheld"], kept["payable"]) == ("188.00", "1692.00")
+
+
+def test_the_journal_of_a_self_billed_document_posts_self_assessed_tax_on_both_sides() -> None:
+    who = partner("AE", "EUR", self_billing=True).model_dump() | {
+        "country": "NL", "tax": {"vat_id": "NL859273611B01"},
+        "bank": {"beneficiary": "Pólo", "iban": "NL19HXBK0417164300", "bic": "HXBKNL2A"},
+    }  # fmt: skip
+    rows = [charge("line", "1", None, "5275.25", leg="supplier")]
+    made = document(rows, to=Partner.model_validate(who), tax_rules=RULES)
+    ledger = Ledger.model_validate(
+        {"ledger": "GL", "receivable": "21", "payable": "22", "output_tax": "243",
+         "input_tax": "242", "rules": [{"account": "62"}]}
+    )  # fmt: skip
+    entries = [(e.account, e.debit, e.credit) for e in journal_of(made, ledger).entries]
+    assert ("242", Decimal("1213.31"), Decimal("0.00")) in entries
+    assert ("243", Decimal("0.00"), Decimal("1213.31")) in entries
+    assert ("22", Decimal("0.00"), Decimal("5275.25")) in entries

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated
 
 import polars as pl
@@ -19,7 +20,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from billing_assets.charging.cycles import ad_hoc_cycle
+from billing_assets.charging.cycles import ad_hoc_cycle, registered_cycle
 from billing_assets.cli.demo_correction import correction
 from billing_assets.cli.output import JSON_HELP, console, print_json, show
 from billing_assets.cli.reference import approve_version, load_folder
@@ -30,9 +31,10 @@ from billing_assets.core.settings import Settings
 from billing_assets.demo.caught import caught
 from billing_assets.demo.expected import ExpectedResult, expected_results
 from billing_assets.demo.generate import generate
-from billing_assets.demo.scenario import Model
+from billing_assets.demo.scenario import FigureKind, Model
 from billing_assets.installation import Installation
-from billing_assets.invoicing.run import open_cycle
+from billing_assets.invoicing.document import Document
+from billing_assets.invoicing.run import folder_of, open_cycle
 from billing_assets.lake.tables import CHARGE
 from billing_assets.orchestration.dbt_manifest import mart_tables
 from billing_assets.registry.cycles import FINALISED
@@ -68,6 +70,7 @@ BUILT = frozenset(
         Model.SWAP,
         Model.BILL_AND_KEEP,
         Model.TAX,
+        Model.WITHHOLDING,
     }
 )
 """Models that the product has; figures that need any other are shown as not yet billed."""
@@ -241,23 +244,40 @@ def compare(home: Installation, *, at_scale: int = 1) -> list[dict[str, object]]
 
 
 def _billed(home: Installation, one: ExpectedResult, charges: pl.DataFrame) -> Decimal | None:
-    """What the charges of a figure came to, or the tax and gross of the invoice they are on."""
-    if one.kind not in ("vat", "gross"):
+    """What the charges of a figure came to, or what stands on the documents that bill them."""
+    if one.kind in ("net", "margin"):
         billed = one.billed(charges)
-    elif set(charges.filter(one.charges())["leg"]) == {"customer"}:
-        documents = home.registry.documents
-        invoices = [
-            document
+    else:
+        found = [
+            _on_document(document, one.kind)
             for cycle in home.registry.cycles.list(month=MONTH, partner=one.partner)
             if not one.match.cycles or cycle.id in one.match.cycles
-            for document in documents.of_cycle(cycle.id) or documents.drafts(cycle.id, cycle.runs)
+            for document in _documents(folder_of(home, registered_cycle(cycle)))
+            if {key.partition("@")[0] for key in document.references.agreements}
+            & set(one.match.agreements)
         ]
-        billed = sum((i.tax if one.kind == "vat" else i.gross for i in invoices), Decimal(0))
-    else:
-        return None
+        billed = sum(found, Decimal(0)) if found else None
     if billed is None:
         return None
     return round_amount(billed, minor_units(one.currency), Rounding.HALF_UP)
+
+
+def _documents(folder: Path) -> list[Document]:
+    """The documents of a cycle as they stand in its folder, internal statements included."""
+    return [
+        Document.model_validate_json(path.read_bytes())
+        for path in sorted(folder.glob("*.json"))
+        if not path.name.endswith((".bill.json", ".journal.json"))
+    ]
+
+
+def _on_document(document: Document, kind: FigureKind) -> Decimal:
+    """A figure of a document; what is paid is positive when it is paid to us."""
+    if kind == "vat":
+        return document.totals.tax + sum(row.tax for row in document.self_assessed)
+    if kind == "gross":
+        return document.totals.gross
+    return document.payable if document.ours else -document.payable
 
 
 def _row(

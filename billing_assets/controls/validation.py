@@ -331,6 +331,14 @@ def _tax(e: Evidence) -> Iterator[Found]:
     said, categories = _taxed(e)
     for message in said:
         yield "tax_rule", message, query
+    for kind in sorted({one.certificate for one in tax.certificates}):
+        ends = max(one.last_day for one in tax.certificates if one.certificate == kind)
+        if ends < last:
+            yield (
+                "tax_certificate",
+                f"certificate {kind} lapsed on {ends}, the cycle ends on {last}",
+                query,
+            )
     if "customer" in e.partner.roles and not tax.vat_id and "AE" in categories:
         yield "vat_id", "reverse charge needs the partner's VAT id", query
     wrong = vat_problem(tax.vat_id, e.partner.country)

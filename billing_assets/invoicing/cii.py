@@ -20,6 +20,7 @@ from billing_assets.invoicing.ubl import (
     TYPE_CODES,
     UNIT_CODES,
     line_residue,
+    terms_text,
 )
 from billing_assets.reference.tax import EXEMPTIONS
 
@@ -159,7 +160,7 @@ def _party(group: etree._Element, party: Party, outside_scope: bool) -> None:
 def _settlement(group: etree._Element, document: Document) -> None:
     totals, currency = document.totals, document.currency
     _text(group, "PaymentReference", document.number or DRAFT_NUMBER)
-    home = document.home_tax
+    home = document.home_tax if document.totals.tax else None
     _text(group, "TaxCurrencyCode", home.currency if home else "")
     _text(group, "InvoiceCurrencyCode", currency)
     for bank in document.banks:
@@ -186,7 +187,7 @@ def _settlement(group: etree._Element, document: Document) -> None:
             _text(tax, "RateApplicablePercent", plain(row.rate * 100))
     _period(group, document.period.first_day, document.period.last_day)
     terms = _group(group, "SpecifiedTradePaymentTerms")
-    _text(terms, "Description", f"Net {document.terms_days} days, due {document.due_date}")
+    _text(terms, "Description", terms_text(document))
     if document.kind is not Kind.CREDIT_NOTE:
         _date(_group(terms, "DueDateDateTime"), document.due_date)
     sums = _group(group, "SpecifiedTradeSettlementHeaderMonetarySummation")

@@ -31,6 +31,12 @@ SUMMARY_COLUMNS: Final = {
     "net": "net total of the document, the same in every row",
     "tax": "tax total of the document",
     "gross": "gross total of the document",
+    "self_assessed": "tax that the buyer accounts for, under reverse charge",
+    "withheld": "tax that the payer keeps back for its tax office",
+    "payable": "gross less what is withheld",
+    "home_currency": "our own currency, where tax is shown in it too; else empty",
+    "home_tax": "tax in that currency, at the fixing of the period's last day",
+    "home_self_assessed": "self-assessed tax in that currency",
     "line": "line number, from 1",
     "charge_id": "identifier of the charge behind the line",
     "section": "usage, prior_period, recurring, ...",
@@ -75,6 +81,7 @@ def summary_csv(document: Document) -> bytes:
 
 def document_cells(document: Document) -> dict[str, str]:
     """The columns that are the same in every row, as text."""
+    zero, home = document.totals.net * 0, document.home_tax
     return {
         "kind": document.kind,
         "number": guarded(document.number or ""),
@@ -93,6 +100,12 @@ def document_cells(document: Document) -> dict[str, str]:
         "net": format(document.totals.net, "f"),
         "tax": format(document.totals.tax, "f"),
         "gross": format(document.totals.gross, "f"),
+        "self_assessed": format(sum((row.tax for row in document.self_assessed), zero), "f"),
+        "withheld": format(sum((row.amount for row in document.withheld), zero), "f"),
+        "payable": format(document.payable, "f"),
+        "home_currency": home.currency if home else "",
+        "home_tax": format(home.tax, "f") if home else "",
+        "home_self_assessed": format(home.self_assessed, "f") if home else "",
     }
 
 

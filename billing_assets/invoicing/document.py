@@ -5,7 +5,6 @@ document. A `Document` whose totals do not agree cannot be made. No layout and n
 format lives here.
 """
 
-import operator
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date
@@ -50,8 +49,8 @@ Amount = Annotated[
 """A sum in the document's currency, with exactly its minor units."""
 
 
-def _ratio(value: Fraction) -> str:
-    """A ratio as a decimal where it has one, else as 'n/d'."""
+def ratio_text(value: Fraction) -> str:
+    """An exact ratio as a decimal where it has one, else as 'n/d'."""
     exact = value.denominator
     for prime in (2, 5):
         while exact % prime == 0:
@@ -65,7 +64,7 @@ def _ratio(value: Fraction) -> str:
 Ratio = Annotated[
     Fraction,
     BeforeValidator(lambda value: Fraction(value) if isinstance(value, str) else value),
-    PlainSerializer(_ratio, return_type=str, when_used="json"),
+    PlainSerializer(ratio_text, return_type=str, when_used="json"),
 ]
 """An exchange rate with all its digits."""
 
@@ -189,9 +188,9 @@ class Line(Part):
     amount: Amount
     tax_category: TaxCategory
     tax_rate: Exact
-    tax_rule: Annotated[str, Field(exclude_if=operator.not_)] = ""
-    self_assessed_rate: Annotated[Exact, Field(exclude_if=operator.not_)] = Decimal(0)
-    withholding_rate: Annotated[Exact, Field(exclude_if=operator.not_)] = Decimal(0)
+    tax_rule: str = ""
+    self_assessed_rate: Exact = Decimal(0)
+    withholding_rate: Exact = Decimal(0)
     steps: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -225,7 +224,7 @@ class TaxRow(Part):
     rate: Exact
     base: Amount
     tax: Amount
-    code: Annotated[str, Field(exclude_if=operator.not_)] = ""
+    code: str = ""
     reason: str = ""
 
 
@@ -282,10 +281,6 @@ class Provenance(Part):
     engines: dict[str, str] = {}
 
 
-def _per_document(value: object) -> bool:
-    return value == "document"
-
-
 class Document(Part):
     """One document. Raises `ValidationError` at its making when any total does not agree.
 
@@ -319,10 +314,10 @@ class Document(Part):
     lines: Annotated[tuple[Line, ...], Field(min_length=1)]
     subtotals: tuple[Subtotal, ...]
     taxes: tuple[TaxRow, ...]
-    tax_rounding: Annotated[TaxRounding, Field(exclude_if=_per_document)] = "document"
-    self_assessed: Annotated[tuple[TaxRow, ...], Field(exclude_if=operator.not_)] = ()
-    withheld: Annotated[tuple[Withheld, ...], Field(exclude_if=operator.not_)] = ()
-    home_tax: Annotated[HomeTax | None, Field(exclude_if=operator.not_)] = None
+    tax_rounding: TaxRounding = "document"
+    self_assessed: tuple[TaxRow, ...] = ()
+    withheld: tuple[Withheld, ...] = ()
+    home_tax: HomeTax | None = None
     totals: Totals
     notes: tuple[str, ...] = ()
     traffic: tuple[TrafficDay, ...] = ()

@@ -1,9 +1,9 @@
 """The journal of a document: balanced double entry, as neutral CSV, XML and JSON.
 
 What we are owed: receivable against revenue and output tax. What we owe by our own self-billed
-document: cost and input tax against payable. A credit note turns the sides around. An amount
-below zero changes its side, so debits and credits are never negative. Lines are posted together
-by account, cost centre and tax.
+document: cost and input tax against payable, and tax that we assess ourselves on both accounts.
+A credit note turns the sides around. An amount below zero changes its side, so debits and credits
+are never negative. Lines are posted together by account, cost centre and tax.
 """
 
 import csv
@@ -130,6 +130,11 @@ def journal_of(document: Document, ledger: Ledger) -> Journal:
     for row in document.taxes:
         text = f"{number} tax {row.category} {row.rate:f}"
         post(tax_account, -side * row.tax, text, tax_category=row.category, tax_rate=row.rate)
+    for row in document.self_assessed:
+        text = f"{number} self-assessed tax {row.rate:f}"
+        facts = {"tax_category": row.category, "tax_rate": row.rate}
+        post(ledger.input_tax, -side * row.tax, text, **facts)
+        post(ledger.output_tax, side * row.tax, text, **facts)
     return Journal(
         document=number,
         kind=document.kind.value,

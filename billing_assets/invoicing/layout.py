@@ -28,7 +28,7 @@ from typing_extensions import override
 from billing_assets.core.errors import BillingError, NotFound
 from billing_assets.core.ids import canonical_json, sha256_of
 from billing_assets.core.money import Rounding, minor_units, round_amount
-from billing_assets.invoicing.document import UNNUMBERED, Document, Line, Subtotal
+from billing_assets.invoicing.document import UNNUMBERED, Document, Line, Subtotal, ratio_text
 from billing_assets.invoicing.statement import Statement
 
 DEFAULT: Final = "default"
@@ -214,9 +214,13 @@ def _context(
     """What a template may name: the document as plain data, its groups, words and chart."""
     unnumbered = document.kind in UNNUMBERED
     number = document.number or (document.provenance.cycle if unnumbered else words["draft"])
+    home = document.home_tax
     services = {subtotal.service for subtotal in document.subtotals if subtotal.records}
     return {
         "document": document.model_dump(),
+        "payable": document.payable,
+        "home_rate": home and ratio_text(home.rate),
+        "home_decimals": home and minor_units(home.currency),
         "number": number,
         "title": f"{words['kinds'][document.kind]} {number}",
         "is_draft": document.is_draft and not unnumbered,

@@ -79,6 +79,17 @@ def render_ubl(document: Document) -> bytes:
     )
 
 
+def terms_text(document: Document) -> str:
+    """Payment terms in words; withheld tax stands here, for EN 16931 has no total of it."""
+    withheld = [
+        f"{plain(row.rate * 100)}% withholding tax: {row.amount:f} {document.currency}"
+        for row in document.withheld
+    ]
+    payable = [f"payable {document.payable:f} {document.currency}"] if withheld else []
+    net = f"Net {document.terms_days} days, due {document.due_date}"
+    return "; ".join((net, *withheld, *payable))
+
+
 @dataclass(frozen=True)
 class Residue:
     """What a line's amount has beyond quantity x price, and why, in the document's currency."""
@@ -110,6 +121,8 @@ class _Writer:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.credit = document.kind is Kind.CREDIT_NOTE
+        # without tax on the document there is none to show in another currency
+        self.home = document.home_tax if document.totals.tax else None
         self.customization, self.profile = PROFILES[document.xml_profile]
 
     def root(self) -> etree._Element:
@@ -129,8 +142,7 @@ class _Writer:
         _text(root, f"{name}TypeCode", code)
         _text(root, "Note", self._note())
         _text(root, "DocumentCurrencyCode", document.currency)
-        home = self.document.home_tax
-        _text(root, "TaxCurrencyCode", home.currency if home else "")
+        _text(root, "TaxCurrencyCode", self.home.currency if self.home else "")
         _text(root, "BuyerReference", document.references.buyer_reference)
         self._period(root, document.period.first_day.isoformat(), self._last_day())
         self._references(root)
@@ -139,7 +151,7 @@ class _Writer:
         for position, bank in enumerate(document.banks):
             self._payment(root, bank, first=position == 0)
         terms = _group(root, "PaymentTerms")
-        _text(terms, "Note", f"Net {document.terms_days} days, due {document.due_date}")
+        _text(terms, "Note", terms_text(document))
         self._taxes(root)
         self._totals(root)
         for line in document.lines:
@@ -225,14 +237,9 @@ class _Writer:
             _text(category, "TaxExemptionReason", reason)
             _text(_group(category, "TaxScheme"), "ID", "VAT")
 
-        if self.document.home_tax:
-            home = self.document.home_tax
-            _text(
-                _group(root, "TaxTotal"),
-                "TaxAmount",
-                format(home.tax, "f"),
-                currencyID=home.currency,
-            )
+        if self.home:
+            home = _group(root, "TaxTotal")
+            _text(home, "TaxAmount", format(self.home.tax, "f"), currencyID=self.home.currency)
 
     def _tax_category(
         self,

@@ -16,6 +16,7 @@ from billing_assets.invoicing.document import Document, plain
 
 EXACT_DIGITS = 15
 
+_TOTALS = ("net", "tax", "gross", "self_assessed", "withheld", "payable")
 _FIGURES = ("line", "records", "answered", "quantity", "price", "amount", "tax_rate")
 
 
@@ -33,7 +34,7 @@ def summary_xlsx(document: Document) -> bytes:
         book.set_properties({"created": datetime.combine(document.issue_date, time())})
         bold = book.add_format({"bold": True})
         facts = document_cells(document)
-        _rows(book.add_worksheet("Document"), [*facts.items()], ("net", "tax", "gross"), bold)
+        _rows(book.add_worksheet("Document"), [*facts.items()], _TOTALS, bold)
         columns = [name for name in SUMMARY_COLUMNS if name not in facts]
         lines = book.add_worksheet("Lines")
         lines.freeze_panes(1, 0)

@@ -62,6 +62,7 @@ RULES: Mapping[str, Rule] = {
     "tax_rule": Rule(
         _BLOCKING, "tax", "no rule says how a supply of the cycle is taxed", waivable=False
     ),
+    "tax_certificate": Rule(_WARNING, "tax", "a certificate lapsed: tax is as without it"),
     "vat_id": Rule(_BLOCKING, "tax", "VAT id missing or of a wrong form"),
     "vat_validity": Rule(_BLOCKING, "tax", "VAT id lapsed, or its check too old"),
     "partner_data": Rule(_WARNING, "partner data", "master data that documents need are missing"),
