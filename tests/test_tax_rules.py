@@ -13,11 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 from pydantic import ValidationError
+from pypdf import PdfReader
 
+from billing_assets.core.settings import PROJECT_ROOT
 from billing_assets.invoicing.assemble import assemble
+from billing_assets.invoicing.cii import render_cii
 from billing_assets.invoicing.csvs import summary_csv
 from billing_assets.invoicing.document import Document, Provenance, identities
 from billing_assets.invoicing.journal import journal_of
+from billing_assets.invoicing.renderings import render
 from billing_assets.invoicing.tax import retaxed
 from billing_assets.invoicing.ubl import CBC, render_ubl
 from billing_assets.invoicing.ubl_rules import validate_ubl
@@ -32,6 +36,7 @@ from billing_assets.reference.tax import (
     withholding,
 )
 from billing_assets.reference.yamltext import Located
+from tests.support.cii_rules import broken_rules
 from tests.support.invoicing_cases import (
     CARRIER,
     FIXINGS,
@@ -299,7 +304,23 @@ def test_withholding_and_tax_in_two_currencies_keep_schema_and_en_16931() -> Non
     kept = billed(["1880.00"], {}, country="KE", currency="USD")
     for made in (abroad, kept):
         assert validate_ubl(render_ubl(made)) == []
+        assert broken_rules(render_cii(made)) == []
+    assert b'<ram:TaxTotalAmount currencyID="EUR">211.98<' in render_cii(abroad)
     assert "10% withholding tax: 188.00 USD; payable 1692.00 USD" in render_ubl(kept).decode()
+
+
+@pytest.mark.parametrize(
+    ("country", "leg", "shown"),
+    [("PT", "customer", "211.98"), ("KE", "customer", "900.00"), ("NL", "supplier", "211.98")],
+)
+def test_all_files_of_a_taxed_document_agree_and_the_pdf_says_it(
+    country: str, leg: str, shown: str
+) -> None:
+    who = {"vat_id": "PT501234560"} if country == "PT" else {}
+    made = billed(["1000.00"], who, country=country, currency="USD", leg=leg)
+    files = render(made, PROJECT_ROOT / "templates")
+    text = " ".join(page.extract_text() for page in PdfReader(io.BytesIO(files["pdf"])).pages)
+    assert shown in text
 
 
 def test_the_files_show_what_is_self_assessed_withheld_and_in_our_currency() -> None:
