@@ -56,6 +56,10 @@ def test_after_that_april_adjusts_and_march_stays(
     shutil.copytree(drafted, tmp_path, dirs_exist_ok=True)
     with Runs.of(settings(tmp_path)) as runs:
         issue(runs)
+        # cycles without a document stop nothing
+        runs.deliver("2026-03", sorted(runs.installation.reference.partners))
+    portal = {path.parent.name for path in (tmp_path / "portal").glob("*/*.pdf")}
+    assert {"P03", "P04", "P08"} <= portal
     output = told(tmp_path, monkeypatch)
     assert "documents of March are proved" in output
     home = Installation.open(settings(tmp_path))

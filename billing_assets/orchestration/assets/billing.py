@@ -267,7 +267,9 @@ def delivered_documents(
         found = [
             one
             for cycle in cycles
+            # a cycle may end without a document: nothing was owed, or only costs were stated
             if cycle.state is CycleState.FINAL
+            and installation.registry.documents.of_cycle(cycle.id)
             for one in deliver(
                 installation, what=cycle.id, clock=now, who=installation.settings.user
             )
