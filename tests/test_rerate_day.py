@@ -114,6 +114,14 @@ def waiting(lake: Lake) -> dict[tuple[int, str], str]:
     }
 
 
+def unpriced(lake: Lake) -> dict[tuple[int, str], dict[str, object]]:
+    """The legs in suspense, which have no destination."""
+    return {
+        (row["record_id"], row["leg"]): {**row, "destination": None}
+        for row in lake.scan(SUSPENSE).collect().iter_rows(named=True)
+    }
+
+
 def assert_summed(lake: Lake) -> None:
     """`usage_daily` is what the legs come to."""
     expected = daily_usage(lake.scan(RATED_LEG))
@@ -145,7 +153,7 @@ def test_a_scope_is_as_rated_from_scratch_and_the_rest_as_it_was(
     folder = tmp_path_factory.mktemp("rerate")
     lake = day_of(folder / "lake", BEFORE, *traffic())
     scratch = day_of(folder / "scratch", after, *traffic())
-    before, files = legs(lake), rows(lake)
+    before, files, waited = legs(lake), rows(lake), unpriced(lake)
     result = again(lake, after, **scope)
     now, wanted = legs(lake), legs(scratch)
     old_waiting, waits = waiting(lake), waiting(scratch)
@@ -160,12 +168,10 @@ def test_a_scope_is_as_rated_from_scratch_and_the_rest_as_it_was(
             )
         )
 
-    unpriced = {
-        (row["record_id"], row["leg"]): {**row, "destination": None}
-        for row in scratch.scan(SUSPENSE).collect().iter_rows(named=True)
-    }
-    for key in before.keys() | wanted.keys() | unpriced.keys():
-        if inside(before.get(key)) or inside(wanted.get(key)) or inside(unpriced.get(key)):
+    found = [before, wanted, waited, unpriced(scratch)]
+    for key in set().union(*found):
+        # in the scope is what was in it, priced or waiting, and what is in it now
+        if any(inside(legs_of.get(key)) for legs_of in found):
             assert (key in now) == (key in wanted)
             if key in wanted:
                 assert [now[key][c] for c in PRICE] == [wanted[key][c] for c in PRICE]
