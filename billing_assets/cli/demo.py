@@ -71,6 +71,7 @@ BUILT = frozenset(
         Model.BILL_AND_KEEP,
         Model.TAX,
         Model.WITHHOLDING,
+        Model.FX,
     }
 )
 """Models that the product has; figures that need any other are shown as not yet billed."""
@@ -277,6 +278,8 @@ def _on_document(document: Document, kind: FigureKind) -> Decimal:
         return document.totals.tax + sum(row.tax for row in document.self_assessed)
     if kind == "gross":
         return document.totals.gross
+    if kind == "home":
+        return document.home_tax.gross if document.home_tax else document.totals.gross
     return document.payable if document.ours else -document.payable
 
 

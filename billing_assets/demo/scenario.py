@@ -166,14 +166,15 @@ class ChargeMatch(Form):
     sections: tuple[str, ...] = ()
 
 
-FigureKind = Literal["net", "vat", "gross", "margin", "settlement"]
+FigureKind = Literal["net", "vat", "gross", "home", "margin", "settlement"]
 
 
 class Figure(Form):
     """One figure that billing must arrive at, and the models it needs.
 
     `net` is the sum of the matched charges, `margin` that of customer legs less supplier legs;
-    `vat` and `gross` stand on the documents of those charges, `settlement` comes after them.
+    `vat`, `gross` and `home` (gross in our currency) stand on the documents of those charges,
+    `settlement` comes after them.
     """
 
     figure: Name

@@ -35,6 +35,7 @@ SUMMARY_COLUMNS: Final = {
     "withheld": "tax that the payer keeps back for its tax office",
     "payable": "gross less what is withheld",
     "home_currency": "our own currency, where tax is shown in it too; else empty",
+    "home_gross": "gross in that currency, likewise",
     "home_tax": "tax in that currency, at the fixing of the period's last day",
     "home_self_assessed": "self-assessed tax in that currency",
     "line": "line number, from 1",
@@ -104,6 +105,7 @@ def document_cells(document: Document) -> dict[str, str]:
         "withheld": format(sum((row.amount for row in document.withheld), zero), "f"),
         "payable": format(document.payable, "f"),
         "home_currency": home.currency if home else "",
+        "home_gross": format(home.gross, "f") if home else "",
         "home_tax": format(home.tax, "f") if home else "",
         "home_self_assessed": format(home.self_assessed, "f") if home else "",
     }

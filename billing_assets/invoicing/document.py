@@ -239,7 +239,8 @@ class Withheld(Part):
 class HomeTax(Part):
     """The document's tax in our own currency (VAT Directive Art. 230), converted once.
 
-    At `rate` units of `quoted` for one of `base`, the fixing of `day`; `self_assessed` likewise.
+    At `rate` units of `quoted` for one of `base`, the fixing of `day`; `self_assessed` and the
+    whole document, `gross`, likewise.
     """
 
     currency: str
@@ -249,6 +250,7 @@ class HomeTax(Part):
     day: date
     tax: Amount
     self_assessed: Amount
+    gross: Amount
 
 
 class Totals(Part):
@@ -411,11 +413,11 @@ def identities(document: Document) -> list[Check]:
         ours = sum((row.tax for row in document.self_assessed), Decimal(0))
         rows.append(
             _equal(
-                f"tax in {home.currency} is the tax at the fixing",
-                (home.tax, home.self_assessed),
+                f"tax and gross in {home.currency} are those at the fixing",
+                (home.tax, home.self_assessed, home.gross),
                 tuple(
-                    convert(tax, rate, document.currency, home.currency)
-                    for tax in (totals.tax, ours)
+                    convert(amount, rate, document.currency, home.currency)
+                    for amount in (totals.tax, ours, totals.gross)
                 ),
             )
         )

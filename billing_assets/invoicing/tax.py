@@ -112,6 +112,7 @@ def taxed(
             day=day,
             tax=convert(tax, rate, currency, target),
             self_assessed=convert(sum((row.tax for row in own), zero), rate, currency, target),
+            gross=convert(net + tax, rate, currency, target),
         )
     return {
         "taxes": taxes,
@@ -139,14 +140,22 @@ def retaxed(original: Document, lines: Sequence[Line]) -> dict[str, Any]:
 
 
 def home_rate(
-    lines: Sequence[Line], currency: str, home: str, day: date, fixings: Fixings | None
+    lines: Sequence[Line],
+    currency: str,
+    home: str,
+    day: date,
+    fixings: Fixings | None,
+    *,
+    wanted: bool = False,
 ) -> tuple[str, date, Rate] | None:
-    """Our currency and the fixing by which tax is shown in it; None where nothing is to show.
+    """Our currency and the fixing by which a document is shown in it; None where nothing is to
+    show: it is `wanted` where the partner's terms say so, and always where there is tax.
 
     Raises `MissingFixing`.
     """
-    if currency == home or not any(line.tax_rate or line.self_assessed_rate for line in lines):
+    has_tax = any(line.tax_rate or line.self_assessed_rate for line in lines)
+    if currency == home or not (wanted or has_tax):
         return None
     if fixings is None:
-        raise MissingFixing(f"tax in {currency} needs a fixing to {home} on {day}")
+        raise MissingFixing(f"a document in {currency} needs a fixing to {home} on {day}")
     return home, day, fixings.on(currency, home, day)

@@ -114,7 +114,8 @@ class DocumentSettings(Form):
     that of fees); all other charges share one. With `self_billing` we issue the partner's invoice
     to us in its name; with `xml: peppol-bis-3` that one follows Peppol's self-billing profile. A
     document of up to `annex_records` records prints them behind its summary; those of a larger one
-    stand in the itemised CSV alone.
+    stand in the itemised CSV alone. With `home_equivalent` a document in another currency
+    states its total in ours too, at the fixing of the period's last day.
     """
 
     language: str = "en"
@@ -130,6 +131,7 @@ class DocumentSettings(Form):
     formats: tuple[Format, ...] = ("pdf", "xml", "csv", "itemised")
     numbers_in_full: tuple[Literal["a_number", "b_number"], ...] = ()
     annex_records: Annotated[int, Field(ge=0, le=20_000)] = 0
+    home_equivalent: bool = False
 
 
 class Partner(Form):
