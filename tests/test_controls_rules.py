@@ -115,6 +115,14 @@ def test_an_hour_in_which_there_usually_are_calls_is_missed(tmp_path: Path) -> N
     assert "missing_days" not in told
 
 
+RECEIVERS = """\
+  emails: [rechnung@voxhansa.example]
+delivery:
+  - {channel: portal, via: folder, path: P03, url: "https://portal.farolink.example/P03"}
+"""
+"""All ways by which a document reaches the partner."""
+
+
 @pytest.mark.parametrize(
     ("path", "old", "new", "rule", "said"),
     [
@@ -122,7 +130,7 @@ def test_an_hour_in_which_there_usually_are_calls_is_missed(tmp_path: Path) -> N
         (PARTNER, "  vat_id: DE312746388\n", "", "vat_id", "reverse charge needs"),
         (PARTNER, "valid_to: 2026-03-22", "valid_to: 2026-03-14", "vat_validity", "lapsed on"),
         (PARTNER, "checked: 2026-01-12", "checked: 2025-03-14", "vat_validity", "last confirmed"),
-        (PARTNER, "emails: [rechnung@voxhansa.example]", "emails: []", "partner_data", "e-mail"),
+        (PARTNER, RECEIVERS, "", "partner_data", "e-mail"),
     ],
 )
 def test_partner_and_tax_data_are_looked_at(

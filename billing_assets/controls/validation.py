@@ -356,7 +356,8 @@ def _tax(e: Evidence) -> Iterator[Found]:
 
 def _master_data(e: Evidence) -> Iterator[Found]:
     missing = []
-    if not (e.partner.document.emails or e.partner.delivery or e.reference.carrier.delivery):
+    # the carrier's own channels lead to our systems, not to the partner
+    if not (e.partner.document.emails or e.partner.delivery):
         missing.append("an e-mail address or a delivery channel")
     if "supplier" in e.partner.roles and e.partner.bank is None:
         missing.append("the bank to pay to")
