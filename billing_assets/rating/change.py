@@ -69,9 +69,10 @@ class DayRerated:
 class Change:
     """New legs of a day beside those that they replace.
 
-    `keys` (KEY) name all legs that may change; `new` (LEG_SCHEMA) are those of them that shall
-    stand: with a `reason` in suspense, else in `rated_leg`. What `keys` name and `new` has not
-    goes. `version` of `rated_leg` is the one that the change was made from.
+    `held` (KEY) names legs that may change, `new` (LEG_SCHEMA) are those that shall stand: with a
+    `reason` in suspense, else in `rated_leg`. What `held` names and `new` has not goes. `version`
+    of `rated_leg` is the one that the change was made from; `old` are its rows of the held legs,
+    where they are known.
     """
 
     def __init__(
@@ -79,17 +80,20 @@ class Change:
         lake: Lake,
         day: date,
         version: int | None,
-        keys: pl.DataFrame,
+        held: pl.DataFrame,
         new: pl.DataFrame,
         plan: RatingPlan | None,
+        old: pl.DataFrame | None = None,
     ) -> None:
         self.lake, self.day, self.version, self.plan = lake, day, version, plan
         rated = lake.scan(RATED_LEG, version, {"day": day})
         waiting = lake.scan(SUSPENSE, part={"day": day, "stage": "rating"})
+        came = new.select(KEY).join(held, on=KEY, how="anti")
+        parts = [_joined(rated, held) if old is None else old, _joined(rated, came)]
         self.new = new
-        self.old = _joined(rated, keys).with_columns(pl.lit(None, pl.String).alias("reason"))
-        self.waiting = _joined(waiting, keys)
-        self.candidates = keys.height
+        self.old = pl.concat(parts).with_columns(pl.lit(None, pl.String).alias("reason"))
+        self.waiting = _joined(waiting, pl.concat([held, came]))
+        self.candidates = held.height + came.height
         self.changed = self._changed()
 
     def _changed(self) -> pl.DataFrame:
@@ -210,6 +214,8 @@ class Change:
         """Bring the day's suspense up to date; other runs may change other legs of it."""
         part = {"day": self.day, "stage": "rating"}
         unpriced = self.new.filter(pl.col("reason").is_not_null())
+        if unpriced.is_empty() and self.waiting.is_empty():
+            return
         priced = self.priced.select(KEY)
         for attempt in range(ATTEMPTS):
             version = self.lake.version(SUSPENSE)
@@ -286,4 +292,6 @@ def _why() -> pl.Expr:
 
 
 def _joined(rows: pl.LazyFrame, keys: pl.DataFrame) -> pl.DataFrame:
+    if keys.is_empty():  # reads nothing then, where a join would read all
+        return pl.DataFrame(schema=rows.collect_schema())
     return rows.join(keys.lazy(), on=KEY, how="semi").collect(engine="streaming")

@@ -13,12 +13,15 @@ import numpy as np
 import polars as pl
 
 HEAD = 7
-"""Digits of the first level where most codes are longer than a country's."""
+"""Digits of the first level where codes are many and most of them longer than a country's."""
+FEW_HEAD = 5
+_MANY = 30_000
 STEP = 2
 BLOCK = 111
 """Cells of a block: 100 for two further digits, 10 for one, 1 for a number that ends before."""
 
 NO_CODE = 0
+_WIDE = 500
 _POWERS = 10 ** np.arange(16, dtype=np.int64)
 
 
@@ -86,13 +89,15 @@ def _gather(table: np.ndarray, index: pl.Expr) -> pl.Expr:
     return pl.lit(pl.Series(table)).gather(index)
 
 
-def build_code_index(codes: Iterable[np.ndarray], head: int = HEAD) -> CodeIndex:
+def build_code_index(codes: Iterable[np.ndarray], head: int | None = None) -> CodeIndex:
     """Index the union of some arrays of codes (int64 digits, 1 to 15 of them, no leading zero).
 
-    `head` are the digits of the first level: fewer keep a table of few short codes in a cache.
+    `head` are the digits of the first level: fewer keep a table of few codes small (by default
+    `HEAD` of them where codes are many).
     """
     arrays = [np.asarray(part, np.int64) for part in codes]
     union = np.unique(np.concatenate([np.empty(0, np.int64), *arrays]))
+    head = head or (HEAD if len(union) > _MANY else FEW_HEAD)
     lengths = np.searchsorted(_POWERS, union, side="right").astype(np.int8)
     order = np.argsort(lengths, kind="stable")
     ids = np.concatenate([[0], union[order]]).astype(np.int64)
@@ -118,6 +123,10 @@ def _parents(codes: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 def _paint(cells: np.ndarray, starts: np.ndarray, width: int, ids: np.ndarray) -> None:
     """Write each id into `width` cells from its start."""
+    if width > _WIDE:  # few and wide: filled one by one, without their positions in memory
+        for start, code in zip(starts, ids, strict=True):
+            cells[start : start + width] = code
+        return
     cells[(starts[:, None] + np.arange(width)).ravel()] = np.repeat(ids, width)
 
 

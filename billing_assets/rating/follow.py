@@ -58,5 +58,4 @@ def _followed(
         chosen = records.filter(pl.col("record_id").is_in(touched["record_id"].implode()))
         legs = pl.concat([priced_legs(Kernel(plan, leg, request), chosen) for leg in Leg])
         new = legs.select(LEG_SCHEMA.names()).cast(LEG_SCHEMA).collect(engine="streaming")
-    keys = pl.concat([old_keys, new.select(KEY)]).unique()
-    return Change(lake, day, version, keys, new, plan)
+    return Change(lake, day, version, old_keys, new, plan)

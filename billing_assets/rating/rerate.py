@@ -3,13 +3,14 @@
 A leg is in the scope when its old or its new price is.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
 
 import polars as pl
 
 from billing_assets.core.errors import SliceConflict
+from billing_assets.core.ids import bucket_of
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATED_LEG, SUSPENSE, USAGE_DAILY, XDR
 from billing_assets.rating.change import (
@@ -143,72 +144,84 @@ def _scope_change(
 ) -> Change:
     """Old and new legs of a scope, from one version of the lake."""
     version = lake.version(RATED_LEG)
+    partners = _partners(scope, reference)
+    part: dict[str, date | list[int]] = {"day": day}
+    if partners is not None:
+        part["bucket"] = sorted({bucket_of(partner, buckets) for partner in partners})
+    rated = lake.scan(RATED_LEG, version, part).filter(scope.matches())
+    waiting = lake.scan(SUSPENSE, part={"day": day, "stage": "rating"}).filter(_waiting_in(scope))
+    old = rated.collect(engine="streaming")
+    held = pl.concat([old.select(KEY), waiting.select(KEY).collect()])
     records = lake.scan(XDR, part={"day": day})
-    rated = lake.scan(RATED_LEG, version, {"day": day})
-    waiting = lake.scan(SUSPENSE, part={"day": day, "stage": "rating"})
-    matching_old = rated.filter(scope.matches()).select(KEY)
-    waiting_old = waiting.filter(_waiting_in(scope)).select(KEY)
-    old_keys = pl.concat([matching_old, waiting_old]).collect(engine="streaming")
-    trunks = _trunks(scope, reference, records, old_keys)
+    chosen = pl.DataFrame()
+    if partners is not None:
+        chosen = _records_of(partners, reference, records, held)
+        reference = _of_owners(partners, reference, chosen, held)
+        records = chosen.lazy()
     plan, new = None, pl.DataFrame(schema=LEG_SCHEMA)
-    if trunks is None or any(trunks.values()):
-        used = None if trunks is None else set().union(*trunks.values())
-        plan = compile_plan(_owners(reference, used), day, buckets=buckets)
-        kernels = [Kernel(plan, leg, request) for leg in scope.legs or Leg]
-        new = _new(scope, kernels, records, trunks, old_keys)
-    keys = pl.concat([old_keys, new.select(KEY)]).unique()
-    return Change(lake, day, version, keys, new, plan)
+    if partners is None or not chosen.is_empty():
+        plan = compile_plan(reference, day, buckets=buckets)
+        legs = _legs(scope, reference, held)
+        new = _new(scope, [Kernel(plan, leg, request) for leg in legs], records, held)
+    return Change(lake, day, version, held, new, plan, old)
 
 
-def _trunks(
-    scope: RatingScope, reference: Reference, records: pl.LazyFrame, old_keys: pl.DataFrame
-) -> dict[Leg, list[str]] | None:
-    """Trunks by leg that may lie in the scope now or lay in it before; None for all."""
+def _partners(scope: RatingScope, reference: Reference) -> set[str] | None:
+    """Whose legs lie in the scope; None for everyone's."""
     partners = set(scope.partners)
     if scope.agreements:
         of_agreements = {
             a.terms.partner for a in reference.agreements if a.terms.agreement in scope.agreements
         }
-        partners = partners & of_agreements if partners else of_agreements
-    elif not partners:
-        return None
-    mapped = {
+        return partners & of_agreements if partners else of_agreements
+    return partners or None
+
+
+def _records_of(
+    partners: set[str], reference: Reference, records: pl.LazyFrame, held: pl.DataFrame
+) -> pl.DataFrame:
+    """The records of the partners' trunks, and those of held legs, whose trunks were theirs.
+
+    They are read once here, for both sides and each pass of the rating.
+    """
+    mapped = [
         trunk.trunk
         for name in partners & set(reference.partners)
         for account in reference.partners[name].accounts
         for trunk in account.trunks
-    }
-    found = {}
-    for leg in scope.legs or Leg:
-        held = old_keys.filter(pl.col("leg") == leg.value)["record_id"]
-        rows = records.filter(pl.col("record_id").is_in(held.implode()))
-        before = rows.select(pl.col(_SIDES[leg]).unique()).collect(engine="streaming")
-        found[leg] = sorted(mapped | set(before.to_series().drop_nulls()))
-    return found
+    ]
+    by_trunk = pl.col("in_trunk").is_in(mapped) | pl.col("out_trunk").is_in(mapped)
+    found = records.filter(by_trunk).collect(engine="streaming")
+    ids = held.select("record_id").unique().join(found, on="record_id", how="anti")
+    if ids.is_empty():
+        return found
+    by_id = pl.col("record_id").is_in(ids["record_id"].implode())
+    return pl.concat([found, records.filter(by_id).collect(engine="streaming")])
+
+
+def _legs(scope: RatingScope, reference: Reference, held: pl.DataFrame) -> list[Leg]:
+    """The sides of a record that can give a leg of the scope.
+
+    What has no agreement has no price, and what has no price no destination or code: where the
+    scope names these, a side without an agreement and without a held leg has nothing to give.
+    """
+    legs = scope.legs or tuple(Leg)
+    if not (scope.destinations or scope.codes or scope.agreements):
+        return list(legs)
+    priced = {a.terms.leg for a in reference.agreements} | {Leg(leg) for leg in set(held["leg"])}
+    return [leg for leg in legs if leg in priced]
 
 
 def _new(
-    scope: RatingScope,
-    kernels: Iterable[Kernel],
-    records: pl.LazyFrame,
-    trunks: dict[Leg, list[str]] | None,
-    old_keys: pl.DataFrame,
+    scope: RatingScope, kernels: Sequence[Kernel], records: pl.LazyFrame, held: pl.DataFrame
 ) -> pl.DataFrame:
     """New legs of the scope, and of all legs that were in it."""
-    found = []
+    found = [pl.DataFrame(schema=LEG_SCHEMA)]
     for kernel in kernels:
-        of_side = records
-        if trunks is not None:
-            of_side = records.filter(pl.col(_SIDES[kernel.leg]).is_in(trunks[kernel.leg]))
-        held = old_keys.filter(pl.col("leg") == kernel.leg.value)["record_id"]
-        wanted = scope.matches() | pl.col("record_id").is_in(held.implode())
-        found.append(
-            priced_legs(kernel, of_side)
-            .filter(wanted)
-            .select(_LEG)
-            .cast(LEG_SCHEMA)
-            .collect(engine="streaming")
-        )
+        ids = held.filter(pl.col("leg") == kernel.leg.value)["record_id"]
+        wanted = scope.matches() | pl.col("record_id").is_in(ids.implode())
+        legs = priced_legs(kernel, records).filter(wanted).select(_LEG).cast(LEG_SCHEMA)
+        found.append(legs.collect(engine="streaming"))
     return pl.concat(found)
 
 
@@ -224,14 +237,19 @@ def _waiting_in(scope: RatingScope) -> pl.Expr:
     return matched.fill_null(False)
 
 
-_SIDES = {Leg.CUSTOMER: "in_trunk", Leg.SUPPLIER: "out_trunk"}
-
-
-def _owners(reference: Reference, trunks: set[str] | None) -> Reference:
-    """The reference with the agreements of the partners that some trunks belong to."""
-    if trunks is None:
-        return reference
-    owners = {
+def _of_owners(
+    partners: set[str], reference: Reference, records: pl.DataFrame, held: pl.DataFrame
+) -> Reference:
+    """The reference with the agreements of the partners and of whom held legs' trunks belong to."""
+    sides = {Leg.CUSTOMER: "in_trunk", Leg.SUPPLIER: "out_trunk"}
+    trunks = {
+        trunk
+        for leg, side in sides.items()
+        for trunk in records.join(
+            held.filter(pl.col("leg") == leg.value), on="record_id", how="semi"
+        )[side].unique()
+    }
+    owners = partners | {
         partner.partner
         for partner in reference.partners.values()
         for account in partner.accounts
