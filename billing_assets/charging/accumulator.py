@@ -24,6 +24,7 @@ from billing_assets.rating.day import daily_usage
 from billing_assets.rating.plan import units_per_price
 from billing_assets.reference.load import InForce
 from billing_assets.reference.models import Agreement
+from billing_assets.reference.share_terms import RevenueShare
 from billing_assets.reference.volume_terms import Counted, VolumeRule, Window
 
 _COUNTED = pl.col("pricing") != "not_chargeable"
@@ -65,9 +66,12 @@ class Accumulator:
         return replace(self, before=Fraction(0), own=self.before)
 
 
-def in_scope(terms: Agreement, term: Counted) -> pl.Expr:
+def in_scope(terms: Agreement, term: Counted | RevenueShare) -> pl.Expr:
     """The condition on rows of usage or legs that a term counts, whatever their day."""
-    counted = _COUNTED & _BASE.is_in(list(term.agreements or (terms.agreement,)))
+    named = term.agreements if isinstance(term, Counted) else ()
+    counted = _COUNTED & _BASE.is_in(list(named or (terms.agreement,)))
+    if isinstance(term, RevenueShare) and term.bands:
+        counted &= pl.col("band").cast(pl.String).is_in(list(term.bands))
     if term.destinations:
         counted &= pl.col("destination").cast(pl.String).is_in(list(term.destinations))
     if term.accounts:
@@ -75,7 +79,7 @@ def in_scope(terms: Agreement, term: Counted) -> pl.Expr:
     return counted
 
 
-def held_days(agreement: InForce, term: Counted, window: Window) -> Window:
+def held_days(agreement: InForce, term: Counted | RevenueShare, window: Window) -> Window:
     """Days of a window on which the term and its agreement's version hold."""
     first, end = term.held(window)
     begins, ends = days_in_force(agreement)
@@ -92,7 +96,7 @@ def life(facts: Facts, agreement: InForce) -> Window:
     return min(first for first, _ in days), max(end for _, end in days)
 
 
-def windows(facts: Facts, agreement: InForce, term: Counted) -> list[Window]:
+def windows(facts: Facts, agreement: InForce, term: Counted | RevenueShare) -> list[Window]:
     """The windows that a cycle's period, its usage or the usage before it touch, in order."""
     period = facts.cycle.period
     days = {period.start + timedelta(days=n) for n in range(period.days)}
@@ -107,7 +111,7 @@ def counts_from(facts: Facts) -> date:
     first = facts.cycle.period.start
     for agreement in facts.agreements:
         terms = agreement.terms
-        for term in (*terms.volume, *terms.commitments):
+        for term in (*terms.volume, *terms.commitments, *terms.shares):
             touched = [start for start, _ in windows(facts, agreement, term)]
             first = min([first, *touched])
         for term in terms.commitments:

@@ -6,8 +6,9 @@ from fractions import Fraction
 
 from billing_assets.charging.accumulator import life, settled, windows
 from billing_assets.charging.line import Facts, Line, count_text, plain, rule_line
+from billing_assets.charging.priced import Priced
 from billing_assets.charging.volume import excess, missing
-from billing_assets.charging.volume_lines import Priced, counted, spent
+from billing_assets.charging.volume_lines import counted, spent
 from billing_assets.reference.load import InForce
 from billing_assets.reference.volume_terms import Commitment, Window
 

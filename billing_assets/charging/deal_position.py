@@ -16,7 +16,8 @@ from billing_assets.charging.accumulator import life
 from billing_assets.charging.commitments import active_share, reached
 from billing_assets.charging.cycles import Cycle
 from billing_assets.charging.line import Facts
-from billing_assets.charging.volume_lines import Priced, price_volumes
+from billing_assets.charging.priced import Priced
+from billing_assets.charging.volume_lines import price_volumes
 from billing_assets.core.money import Rounding, minor_units, round_amount
 from billing_assets.core.periods import Period
 from billing_assets.reference.deals import Deal

@@ -5,7 +5,6 @@ cycle's usage: so late and re-rated usage moves every tier back and forth exactl
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import date, timedelta
 from fractions import Fraction
 
@@ -22,6 +21,8 @@ from billing_assets.charging.accumulator import (
     windows,
 )
 from billing_assets.charging.line import Facts, Line, count_text, plain, rule_line
+from billing_assets.charging.priced import Priced, Worth
+from billing_assets.charging.share_lines import share_out
 from billing_assets.charging.usage_lines import replaced_lines
 from billing_assets.charging.volume import (
     all_unit,
@@ -39,33 +40,8 @@ from billing_assets.reference.volume_terms import Counted, Tier, VolumeRule, Win
 CREDITS = ("discount", "rebate")
 
 
-@dataclass(frozen=True)
-class Worth:
-    """What a rule came to in one of its windows, before this cycle's usage and with it."""
-
-    agreement: str
-    rule: VolumeRule
-    window: Window
-    before: Fraction
-    now: Fraction
-
-
-@dataclass
-class Priced:
-    """Usage of a cycle after its volume rules.
-
-    `kept` is the cycle's usage that stays at the price of its records, `kept_before` that of
-    other cycles; `worth` is what rules charge instead of the rest.
-    """
-
-    kept: pl.DataFrame
-    kept_before: pl.DataFrame
-    lines: list[Line] = field(default_factory=list)
-    worth: list[Worth] = field(default_factory=list)
-
-
 def price_volumes(facts: Facts) -> Priced:
-    """Price a cycle's usage by the volume rules of its agreements.
+    """Price a cycle's usage by the volume rules of its agreements, and share it out.
 
     Rules are taken in the order of their agreement; usage is priced by the first that names it.
     """
@@ -75,6 +51,7 @@ def price_volumes(facts: Facts) -> Priced:
             if rule.model not in CREDITS:
                 for window in windows(facts, agreement, rule):
                     _replace(facts, agreement, rule, window, priced)
+    share_out(facts, priced)
     return priced
 
 

@@ -13,6 +13,7 @@ import typer
 
 from billing_assets.charging.capacity import missing_samples
 from billing_assets.charging.quote import quote_cycles
+from billing_assets.charging.share_lines import unmet_takes
 from billing_assets.cli.output import JSON_HELP, console, fail, print_json, show
 from billing_assets.core.errors import BillingError
 from billing_assets.core.money import minor_units
@@ -84,7 +85,7 @@ def quote(
         "charges": [_charge(row) for row in charges.iter_rows(named=True)],
         "totals": _totals(rows, charges),
         "breaches": [asdict(breach) for breach in reference.reference.breaches],
-        "notes": [*priced.notes, *missing_samples(charges)],
+        "notes": [*priced.notes, *missing_samples(charges), *unmet_takes(charges)],
     }
 
 

@@ -15,6 +15,7 @@ from billing_assets.charging.capacity import missing_samples
 from billing_assets.charging.carry import CARRIED_FORWARD
 from billing_assets.charging.line import REPLACED
 from billing_assets.charging.run import Charged
+from billing_assets.charging.share_lines import unmet_takes
 from billing_assets.controls.balance import imbalances
 from billing_assets.controls.profile import silent_days, silent_hours
 from billing_assets.controls.vat import vat_problem
@@ -239,6 +240,17 @@ def _samples(e: Evidence) -> Iterator[Found]:
         )
 
 
+def _unmet(e: Evidence) -> Iterator[Found]:
+    """Usage that does not bring what somebody must get of it: the margin's floor, for one."""
+    for said in unmet_takes(e.charged.charges):
+        yield (
+            "unmet_take",
+            said,
+            "SELECT description, records, quantity, amount, steps, inputs FROM charge "
+            f"WHERE cycle = '{e.charged.cycle.cycle}' AND kind = 'share'",
+        )
+
+
 def _free(e: Evidence) -> Iterator[Found]:
     free = e.charged.usage.filter(
         (pl.col("pricing") == "priced") & (pl.col("rate_e10") == 0) & (pl.col("answered") > 0)
@@ -439,6 +451,7 @@ _CHECKS = (
     _counters,
     _suspense,
     _samples,
+    _unmet,
     _free,
     _destinations,
     _fixing,

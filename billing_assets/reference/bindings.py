@@ -80,7 +80,7 @@ def _term_problems(
     terms: Agreement, file: str, agreements: Mapping[str, Agreement]
 ) -> Iterator[Problem]:
     """Names used twice, and agreements that a term counts without being alike."""
-    names = [rule.rule for rule in terms.volume]
+    names = [*(rule.rule for rule in terms.volume), *(one.share for one in terms.shares)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         yield Problem("is the name of two rules", file, None, "volume", twice[0])
     names = [one.commitment for one in terms.commitments]

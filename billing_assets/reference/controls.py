@@ -56,6 +56,9 @@ RULES: Mapping[str, Rule] = {
     "missing_samples": Rule(
         _BLOCKING, "network operations", "capacity by fewer samples than its interval asks for"
     ),
+    "unmet_take": Rule(
+        _BLOCKING, "billing", "a required part of a revenue share is more than there is"
+    ),
     "zero_rate": Rule(_WARNING, "rating", "answered traffic at a rate of zero"),
     "invalid_destination": Rule(_WARNING, "rating", "answered traffic without valid destination"),
     "missing_fixing": Rule(_BLOCKING, "finance", "no exchange rate for the cycle's currency"),

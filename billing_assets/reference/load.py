@@ -35,6 +35,7 @@ from billing_assets.reference.ledger import Ledger
 from billing_assets.reference.models import Agreement, Calendar, Carrier, Partner, TrunkRange
 from billing_assets.reference.retention import Retention
 from billing_assets.reference.samples import load_samples, unnamed_samples
+from billing_assets.reference.share_terms import share_problems, unrated_destinations
 from billing_assets.reference.sources import Source
 from billing_assets.reference.tax import Taxation, TaxRules
 from billing_assets.reference.traffic import DEFAULT, Traffic
@@ -387,6 +388,13 @@ class _Reader:
                             account,
                         )
                     )
+        self.problems += share_problems(
+            terms.shares,
+            terms.partner,
+            partners=partners,
+            bands=terms.bands.names if terms.bands else (),
+            located=located,
+        )
         self.problems += unnamed_samples(terms.capacity, located, self.files)
         if terms.bands:
             line = located.line(("bands",))
@@ -423,6 +431,9 @@ class _Reader:
             return list(agreements)
         bound, problems = bind(deals, {a.terms.key: (a.terms, a.file) for a in agreements})
         self.problems += problems
+        for one in agreements:
+            rated = set(one.deck.rows["destination"])
+            self.problems += unrated_destinations(one.terms.shares, rated, one.file)
         return [replace(a, terms=bound[a.terms.key]) for a in agreements]
 
     def _refuse_overlaps(self, agreements: Sequence[InForce]) -> None:

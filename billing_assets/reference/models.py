@@ -22,6 +22,7 @@ from billing_assets.core.money import Rounding
 from billing_assets.reference.channels import Channels, Format
 from billing_assets.reference.fees import Capacity, OneTime, Recurring, require_distinct
 from billing_assets.reference.forms import Form, Identifier, Name
+from billing_assets.reference.share_terms import RevenueShare
 from billing_assets.reference.tax import Tax
 from billing_assets.reference.values import (
     Codes,
@@ -324,6 +325,11 @@ class Bands(Form):
     windows: tuple[BandWindow, ...]
     otherwise: Name | None = None
 
+    @property
+    def names(self) -> set[str]:
+        """All bands that a time may fall into."""
+        return {window.band for window in self.windows} | {self.otherwise or ""} - {""}
+
 
 class OriginClass(Form):
     """A class of A-numbers that carries money: a list of codes, or a state of the number.
@@ -508,6 +514,7 @@ class Agreement(Form):
     capacity: tuple[Capacity, ...] = ()
     volume: tuple[VolumeRule, ...] = ()
     commitments: tuple[Commitment, ...] = ()
+    shares: tuple[RevenueShare, ...] = ()
 
     @property
     def key(self) -> str:

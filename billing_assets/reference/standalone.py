@@ -17,6 +17,7 @@ from billing_assets.reference.deals import Deal
 from billing_assets.reference.decks import sheet_path
 from billing_assets.reference.load import InForce, Reference, load_reference
 from billing_assets.reference.models import Account, Partner, TrunkRange
+from billing_assets.reference.share_terms import CARRIER
 from billing_assets.reference.yamltext import Located
 
 _ROOT = "agreements"
@@ -216,11 +217,26 @@ def _partner_files(agreements: Sequence[Mapping[str, object]]) -> dict[str, byte
         listed = value.get("accounts")
         names = {a for a in listed if isinstance(a, str)} if isinstance(listed, list) else set()
         accounts.setdefault(str(value.get("partner", "")), set()).update(names)
+        for party in _parties_of(value):
+            accounts.setdefault(party, set())
     files = {"carrier.yaml": canonical_json(_CARRIER)}
     for partner, names in accounts.items():
         form = _partner_form(partner, [{"account": name} for name in sorted(names)])
         files[f"partners/{partner}.yaml"] = canonical_json(form)
     return files
+
+
+def _parties_of(value: Mapping[str, object]) -> set[str]:
+    """The parties among whom an agreement shares out, taken as they are named."""
+    found: set[str] = set()
+    shares = value.get("shares")
+    for rule in shares if isinstance(shares, list) else []:
+        takes = rule.get("takes") if isinstance(rule, dict) else None
+        for take in [*(takes if isinstance(takes, list) else []), {"to": rule.get("remainder")}]:
+            party = take.get("to") if isinstance(take, dict) else None
+            if isinstance(party, str) and party != CARRIER:
+                found.add(party)
+    return found
 
 
 def _partner_form(partner: str, accounts: Sequence[object]) -> dict[str, object]:
