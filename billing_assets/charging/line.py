@@ -6,7 +6,7 @@ Every charging model is a pure module that takes the `Facts` of a cycle and give
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from zoneinfo import ZoneInfo
@@ -126,6 +126,17 @@ class Line:
     steps: Sequence[str]
     columns: Mapping[str, object]
     inputs: Mapping[str, object] = field(default_factory=dict)
+
+
+def inputs_of(facts: Facts, line: Line) -> dict[str, object]:
+    """A line's inputs, with the final cycle that settled its window when that is over."""
+    inputs = dict(line.inputs)
+    last = date.fromisoformat(str(inputs.get("window", date.max)).rpartition("/")[2]) - timedelta(
+        days=1
+    )
+    if last < facts.cycle.period.start and (settled := facts.billed_on(last)):
+        inputs[ADJUSTS] = settled
+    return inputs
 
 
 def line_amount(terms: Agreement, exact: Fraction | Decimal) -> tuple[Decimal, str]:

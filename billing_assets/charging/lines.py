@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, timedelta
 from decimal import Decimal
 
 import polars as pl
@@ -11,8 +10,9 @@ from billing_assets.charging.balance import balance_lines
 from billing_assets.charging.capacity import capacity_lines
 from billing_assets.charging.commitments import commitment_lines
 from billing_assets.charging.cycles import Cycle
-from billing_assets.charging.line import ADJUSTS, REPLACED, Facts, Line
+from billing_assets.charging.line import REPLACED, Facts, Line, inputs_of
 from billing_assets.charging.one_time import one_time_lines
+from billing_assets.charging.percentages import percentage_lines
 from billing_assets.charging.recurring import recurring_lines
 from billing_assets.charging.short_calls import short_call_lines
 from billing_assets.charging.tax_lines import tax_lines
@@ -22,8 +22,6 @@ from billing_assets.core.errors import BillingError
 from billing_assets.core.ids import bucket_of, stable_id
 from billing_assets.lake.tables import CHARGE
 from billing_assets.registry.cycles import ADJUSTMENT
-
-_DAY = timedelta(days=1)
 
 MODELS: Sequence[Callable[[Facts], list[Line]]] = (
     recurring_lines,
@@ -45,6 +43,7 @@ def charge_cycle(facts: Facts, *, buckets: int, sources: Mapping[str, object]) -
     priced = price_volumes(facts)
     lines = usage_lines(facts, priced.kept)
     lines += priced.lines
+    lines += percentage_lines(facts, lines)
     lines += credit_lines(facts, priced)
     lines += commitment_lines(facts, priced)
     if cycle.cadence != ADJUSTMENT:
@@ -62,7 +61,7 @@ def charge_cycle(facts: Facts, *, buckets: int, sources: Mapping[str, object]) -
                 "charge_id": stable_id(cycle.cycle, *(str(part) for part in line.key)),
                 "steps": json.dumps(line.steps, ensure_ascii=False),
                 "inputs": json.dumps(
-                    _inputs(facts, line), ensure_ascii=False, sort_keys=True, default=str
+                    inputs_of(facts, line), ensure_ascii=False, sort_keys=True, default=str
                 ),
                 "sources": provenance,
             }
@@ -72,15 +71,6 @@ def charge_cycle(facts: Facts, *, buckets: int, sources: Mapping[str, object]) -
     ).sort(CHARGE.order)
     _assert_whole(cycle, facts.usage, charges)
     return charges
-
-
-def _inputs(facts: Facts, line: Line) -> dict[str, object]:
-    """A line's inputs, with the final cycle that settled its window when that is over."""
-    inputs = dict(line.inputs)
-    last = date.fromisoformat(str(inputs.get("window", date.max)).rpartition("/")[2]) - _DAY
-    if last < facts.cycle.period.start and (settled := facts.billed_on(last)):
-        inputs[ADJUSTS] = settled
-    return inputs
 
 
 def _assert_whole(cycle: Cycle, usage: pl.DataFrame, charges: pl.DataFrame) -> None:

@@ -69,6 +69,7 @@ BUILT = frozenset(
         Model.PAY_OR_PLAY,
         Model.SWAP,
         Model.BILL_AND_KEEP,
+        Model.SHARE,
         Model.TAX,
         Model.WITHHOLDING,
         Model.FX,

@@ -51,6 +51,7 @@ class Model(StrEnum):
     SWAP = "swap"
     BILL_AND_KEEP = "bill_and_keep"
     CAPACITY = "capacity"
+    SHARE = "share"
     TAX = "tax"
     WITHHOLDING = "withholding"
     NETTING = "netting"

@@ -83,6 +83,7 @@ def _term_problems(
     names = [*(rule.rule for rule in terms.volume), *(one.share for one in terms.shares)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         yield Problem("is the name of two rules", file, None, "volume", twice[0])
+    yield from _percentage_problems(terms, file)
     names = [one.commitment for one in terms.commitments]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         yield Problem("is the name of two commitments", file, None, "commitments", twice[0])
@@ -101,6 +102,33 @@ def _term_problems(
                 yield Problem(said, *place, name)
             elif _counts_units(term) and {a.priced_unit for a in named} != {terms.priced_unit}:
                 yield Problem(f"must be priced by {terms.priced_unit}", *place, name)
+
+
+def unrated_destinations(terms: Agreement, rated: set[str], file: str) -> Iterator[Problem]:
+    """Destinations that shares and percentages name and no rate does: their usage goes free."""
+    for field, name, term in [
+        *(("shares", one.share, one) for one in terms.shares),
+        *(("percentages", one.percentage, one) for one in terms.percentages),
+    ]:
+        for destination in sorted(set(term.destinations) - rated):
+            said = f"is no destination of the agreement's rates, and {name} names it"
+            yield Problem(said, file, None, f"{field}.destinations", destination)
+
+
+def _percentage_problems(terms: Agreement, file: str) -> Iterator[Problem]:
+    """Volume rules of whose one line a percentage names some destinations and not others."""
+    together = [
+        rule
+        for rule in terms.volume
+        if rule.model in ("graduated", "all_unit", "bundle") and not rule.in_call_order
+    ]
+    for one in terms.percentages:
+        named = set(one.destinations)
+        for rule in together if named else []:
+            priced = set(rule.destinations)
+            if not priced or (priced & named and not priced <= named):
+                said = f"names a part of what {rule.rule} prices together"
+                yield Problem(said, file, None, "percentages.destinations", one.percentage)
 
 
 def _counts_units(term: object) -> bool:

@@ -1,4 +1,4 @@
-"""Terms of fees that no record causes: recurring, one-time and capacity.
+"""Terms of fees that no record causes (recurring, one-time, capacity), and of percentages.
 
 Days are local days of the agreement. Changes are dated steps, so that what held on a day in the
 past stays written.
@@ -17,6 +17,9 @@ from billing_assets.reference.forms import Form, Identifier, Name
 from billing_assets.reference.values import Day, DecimalText, Price
 
 _FAR = date.max
+
+PERCENTAGE_OF = ("usage", "tier", "bundle", "share")
+"""The kinds of charges that a percentage is taken of."""
 
 
 class QuantityStep(Form):
@@ -145,6 +148,19 @@ class Capacity(Form):
         if len(set(self.ports)) < len(self.ports):
             raise ValueError("ports: one stands twice")
         return self
+
+
+class Percentage(Form):
+    """A surcharge of a fraction of what usage is charged, on a line of its own.
+
+    Empty `destinations` are all. Counted is what usage lines, tiers, bundles and revenue shares
+    charge; fees for a period, credits, shortfalls and other surcharges are not.
+    """
+
+    percentage: Identifier
+    title: Name
+    rate: Annotated[DecimalText, Field(gt=0, le=1)]
+    destinations: tuple[str, ...] = ()
 
 
 def require_distinct(field: str, names: Sequence[str]) -> None:

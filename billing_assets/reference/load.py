@@ -24,7 +24,7 @@ from billing_assets.core.ids import canonical_json, sha256_of
 from billing_assets.core.money import parse_decimal
 from billing_assets.lake.tables import RATE
 from billing_assets.reference.bands import band_problems
-from billing_assets.reference.bindings import bind
+from billing_assets.reference.bindings import bind, unrated_destinations
 from billing_assets.reference.cells import local_instant
 from billing_assets.reference.controls import Controls
 from billing_assets.reference.deals import Deal
@@ -35,7 +35,7 @@ from billing_assets.reference.ledger import Ledger
 from billing_assets.reference.models import Agreement, Calendar, Carrier, Partner, TrunkRange
 from billing_assets.reference.retention import Retention
 from billing_assets.reference.samples import load_samples, unnamed_samples
-from billing_assets.reference.share_terms import share_problems, unrated_destinations
+from billing_assets.reference.share_terms import share_problems
 from billing_assets.reference.sources import Source
 from billing_assets.reference.tax import Taxation, TaxRules
 from billing_assets.reference.traffic import DEFAULT, Traffic
@@ -433,7 +433,7 @@ class _Reader:
         self.problems += problems
         for one in agreements:
             rated = set(one.deck.rows["destination"])
-            self.problems += unrated_destinations(one.terms.shares, rated, one.file)
+            self.problems += unrated_destinations(one.terms, rated, one.file)
         return [replace(a, terms=bound[a.terms.key]) for a in agreements]
 
     def _refuse_overlaps(self, agreements: Sequence[InForce]) -> None:

@@ -20,7 +20,7 @@ from pydantic import (
 
 from billing_assets.core.money import Rounding
 from billing_assets.reference.channels import Channels, Format
-from billing_assets.reference.fees import Capacity, OneTime, Recurring, require_distinct
+from billing_assets.reference.fees import Capacity, OneTime, Percentage, Recurring, require_distinct
 from billing_assets.reference.forms import Form, Identifier, Name
 from billing_assets.reference.share_terms import RevenueShare
 from billing_assets.reference.tax import Tax
@@ -512,6 +512,7 @@ class Agreement(Form):
     recurring: tuple[Recurring, ...] = ()
     one_time: tuple[OneTime, ...] = ()
     capacity: tuple[Capacity, ...] = ()
+    percentages: tuple[Percentage, ...] = ()
     volume: tuple[VolumeRule, ...] = ()
     commitments: tuple[Commitment, ...] = ()
     shares: tuple[RevenueShare, ...] = ()
@@ -558,6 +559,7 @@ class Agreement(Form):
         require_distinct("recurring", [fee.fee for fee in self.recurring])
         require_distinct("one_time", [fee.fee for fee in self.one_time])
         require_distinct("capacity", [one.capacity for one in self.capacity])
+        require_distinct("percentages", [one.percentage for one in self.percentages])
         if self.rounding.quantity and (
             self.crossing == "split" or self.minimum or self.cap is not None
         ):

@@ -150,15 +150,5 @@ def share_problems(
                 )
 
 
-def unrated_destinations(
-    shares: Sequence[RevenueShare], rated: Collection[str], file: str
-) -> Iterator[Problem]:
-    """Destinations that a share names and no rate does: its usage would go unshared."""
-    for rule in shares:
-        for name in sorted(set(rule.destinations) - set(rated)):
-            said = f"is no destination of the agreement's rates, and {rule.share} shares it out"
-            yield Problem(said, file, None, "shares.destinations", name)
-
-
 def _priority(take: Take) -> int:
     return take.priority

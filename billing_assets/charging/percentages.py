@@ -1,0 +1,67 @@
+"""Surcharges of a percentage: a fraction of what usage is charged, on lines of their own."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+
+from billing_assets.charging.line import ADJUSTS, Facts, Line, inputs_of, plain, rule_line
+from billing_assets.reference.fees import PERCENTAGE_OF, Percentage
+from billing_assets.reference.models import Agreement
+
+
+def percentage_lines(facts: Facts, lines: Sequence[Line]) -> list[Line]:
+    """The percentages on a cycle's lines: one for each agreement and cycle that it corrects.
+
+    They are taken of the lines' amounts as they are billed, so that a document proves them.
+    """
+    made: list[Line] = []
+    for terms in facts.terms.values():
+        for one in terms.percentages:
+            groups: dict[str, list[Line]] = defaultdict(list)
+            for line in lines:
+                if _counts(terms, one, line):
+                    groups[str(inputs_of(facts, line).get(ADJUSTS, ""))].append(line)
+            made += [_line(terms, one, group, corrected) for corrected, group in groups.items()]
+    return [line for line in made if line.columns["exact_amount"]]
+
+
+def _counts(terms: Agreement, one: Percentage, line: Line) -> bool:
+    columns = line.columns
+    if columns["agreement"] != terms.key or columns["kind"] not in PERCENTAGE_OF:
+        return False
+    if not one.destinations or columns["destination"] in one.destinations:
+        return True
+    # of a rule over several destinations, all are named or none (reference.fees)
+    priced = [rule.destinations for rule in terms.volume if rule.rule == columns["rule"]]
+    return any(named and set(named) <= set(one.destinations) for named in priced)
+
+
+def _line(terms: Agreement, one: Percentage, group: list[Line], corrected: str) -> Line:
+    amounts = [Decimal(str(line.columns["amount"])) for line in group]
+    base = sum(amounts, Decimal(0))
+    percent = plain(100 * one.rate)
+    shown = (line.columns[name] for line in group for name in ("first_day", "last_day"))
+    days = [day for day in shown if isinstance(day, date)]
+    return rule_line(
+        terms,
+        key=("percentage", terms.key, one.percentage, *([corrected] if corrected else [])),
+        kind="surcharge",
+        title=f"{one.title}, {percent}%",
+        days=(min(days), max(days)),
+        exact=Fraction(base) * Fraction(one.rate),
+        steps=[
+            *(
+                f"{line.columns['description']}: {plain(amount)}"
+                for line, amount in zip(group, amounts, strict=True)
+            ),
+            f"{percent}% of {plain(base)} {terms.currency}",
+        ],
+        rule=one.percentage,
+        inputs={
+            "base": plain(base),
+            "rate": plain(one.rate),
+            **({ADJUSTS: corrected} if corrected else {}),
+        },
+    )
