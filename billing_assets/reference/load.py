@@ -36,6 +36,7 @@ from billing_assets.reference.models import Agreement, Calendar, Carrier, Partne
 from billing_assets.reference.retention import Retention
 from billing_assets.reference.samples import load_samples, unnamed_samples
 from billing_assets.reference.share_terms import share_problems
+from billing_assets.reference.shelf import DeckShelf
 from billing_assets.reference.sources import Source
 from billing_assets.reference.tax import Taxation, TaxRules
 from billing_assets.reference.traffic import DEFAULT, Traffic
@@ -140,17 +141,18 @@ def load_reference(
     last_good: Mapping[str, bytes] | None = None,
     *,
     honour_notice: bool = True,
+    shelf: DeckShelf | None = None,
 ) -> Loaded:
     """Load a reference; files with problems give way to their last good version, or are left out.
 
     An agreement and its sheets stand or fall together. Without `honour_notice`, changes hold
-    from the day that their sheets ask for. Raises `InputError` when no usable carrier.yaml
-    remains, because then nothing can be billed.
+    from the day that their sheets ask for. A `shelf` has the decks of unchanged sheets. Raises
+    `InputError` when no usable carrier.yaml remains, because then nothing can be billed.
     """
     in_force = dict(files)
     found: list[Problem] = []
     for _ in range(len(files) + 2):
-        reader = _Reader(in_force, honour_notice)
+        reader = _Reader(in_force, honour_notice, shelf)
         reference = reader.read()
         if not reader.problems:
             if reference is None:
@@ -189,9 +191,12 @@ def _set_aside(
 class _Reader:
     """One pass over the files: forms, cross-references, decks; problems are collected."""
 
-    def __init__(self, files: Mapping[str, bytes], honour_notice: bool) -> None:
+    def __init__(
+        self, files: Mapping[str, bytes], honour_notice: bool, shelf: DeckShelf | None
+    ) -> None:
         self.files = files
         self.honour_notice = honour_notice
+        self.build = shelf.deck if shelf else build_deck
         self.problems: list[Problem] = []
         self.units: dict[str, list[str]] = {}
 
@@ -347,7 +352,7 @@ class _Reader:
                     Problem("ends before it begins", located.file, None, "agreement", terms.key)
                 )
                 continue
-            deck, problems = build_deck(
+            deck, problems = self.build(
                 terms, located, self.files, layouts, honour_notice=self.honour_notice
             )
             self.problems += problems

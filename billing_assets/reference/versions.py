@@ -15,6 +15,7 @@ from billing_assets.core.errors import BillingError, NotFound, Problem
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATE
 from billing_assets.reference.load import Reference, load_reference
+from billing_assets.reference.shelf import DeckShelf
 from billing_assets.registry.blobs import BlobStore
 from billing_assets.registry.registry import Registry
 from billing_assets.registry.versions import ReferenceLoad, ReferenceVersion
@@ -51,7 +52,7 @@ def take_reference(
     """
     loads = registry.versions.reference_loads()
     last_good = _contents(registry.versions.reference(loads[-1].hash), blobs) if loads else {}
-    loaded = load_reference(files, last_good)
+    loaded = load_reference(files, last_good, shelf=_shelf(blobs))
     reference = loaded.reference
     for content in loaded.in_force.values():
         blobs.put(content)
@@ -127,7 +128,8 @@ def named_version(name: str, registry: Registry) -> ReferenceVersion:
 @lru_cache(maxsize=4)
 def reference_of(version: str, registry: Registry, blobs: BlobStore) -> Reference:
     """The reference data of a version, as they were; raises `NotFound` for an unknown one."""
-    return load_reference(_contents(registry.versions.reference(version), blobs)).reference
+    files = _contents(registry.versions.reference(version), blobs)
+    return load_reference(files, shelf=_shelf(blobs)).reference
 
 
 def as_claimed(reference: Reference, blobs: BlobStore) -> Reference:
@@ -137,7 +139,12 @@ def as_claimed(reference: Reference, blobs: BlobStore) -> Reference:
     dispute (B09, S07).
     """
     files = {path: blobs.get(sha256) for path, sha256 in reference.files.items()}
-    return load_reference(files, honour_notice=False).reference
+    return load_reference(files, honour_notice=False, shelf=_shelf(blobs)).reference
+
+
+def _shelf(blobs: BlobStore) -> DeckShelf:
+    """The decks that were built of a home's sheets; they lie beside what they are derived from."""
+    return DeckShelf(blobs.root.with_name("decks"))
 
 
 def _contents(version: ReferenceVersion, blobs: BlobStore) -> dict[str, bytes]:

@@ -61,7 +61,17 @@ def loaded(
     sheets: Mapping[str, str] | None = None,
     calendars: Mapping[str, object] | None = None,
 ) -> Loaded:
-    """Load a reference of these agreements; JSON is YAML, so forms are written as they are."""
+    """Load a reference of these agreements."""
+    return load_reference(reference_files(agreements, partners, sheets, calendars))
+
+
+def reference_files(
+    agreements: Sequence[Mapping[str, object]],
+    partners: Sequence[Mapping[str, object]] | None = None,
+    sheets: Mapping[str, str] | None = None,
+    calendars: Mapping[str, object] | None = None,
+) -> dict[str, bytes]:
+    """A reference folder of these agreements; JSON is YAML, so forms are written as they are."""
     files = {"carrier.yaml": json.dumps(CARRIER).encode()}
     for one in [partner()] if partners is None else partners:
         files[f"partners/{one['partner']}.yaml"] = json.dumps(one).encode()
@@ -72,7 +82,7 @@ def loaded(
         files[f"sheets/{path}"] = text.encode()
     if calendars:
         files["calendars.yaml"] = json.dumps(calendars).encode()
-    return load_reference(files)
+    return files
 
 
 def reference(*agreements: Mapping[str, object], **kinds: object) -> Reference:
