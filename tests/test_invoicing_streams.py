@@ -7,7 +7,8 @@ import pytest
 
 from billing_assets.core.errors import InputError
 from billing_assets.invoicing.assemble import assemble
-from billing_assets.invoicing.document import Document, Kind, Provenance
+from billing_assets.invoicing.document import Corrected, Document, Kind, Provenance
+from billing_assets.invoicing.finalise import revised
 from billing_assets.invoicing.streams import streams
 from billing_assets.invoicing.ubl import render_ubl
 from billing_assets.invoicing.ubl_rules import validate_ubl
@@ -121,6 +122,26 @@ def test_what_we_issue_in_the_partners_name_is_a_valid_self_billed_invoice(
     assert b">389</cbc:InvoiceTypeCode>" in text
     assert (b"selfbilling:3.0" in text) is (xml == "peppol-bis-3")
     assert validate_ubl(text) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "code"),
+    [(Kind.CREDIT_NOTE, "CreditNote", "261"), (Kind.SELF_BILLED, "Invoice", "527")],
+)
+def test_a_note_to_what_was_self_billed_has_its_own_code(kind: Kind, name: str, code: str) -> None:
+    to = partner("AE", self_billing=True).model_copy(update={"bank": BANK})
+    made = next(one for one in documents(to) if one.kind is Kind.SELF_BILLED)
+    corrects = Corrected(number="AF 2026/000001", issue_date=made.issue_date)
+    references = made.references.model_copy(update={"corrects": corrects})
+    text = render_ubl(revised(made, kind=kind, references=references))
+    assert f">{code}</cbc:{name}TypeCode>".encode() in text
+    assert validate_ubl(text) == []
+
+
+def test_a_self_billed_invoice_needs_the_vat_id_of_its_seller() -> None:
+    to = partner("G", self_billing=True).model_copy(update={"bank": BANK})
+    with pytest.raises(InputError, match=r"partner P14 tax\.vat_id=.*shows its VAT id"):
+        documents(to)
 
 
 def test_a_self_billed_invoice_needs_an_account_of_the_partner() -> None:

@@ -67,6 +67,25 @@ def test_yen_have_no_decimals_and_keep_the_rules() -> None:
     assert found(made, "cac:LegalMonetaryTotal/cbc:PayableAmount") == ["94966"]
 
 
+def test_yen_on_peppol_say_what_rounding_takes_to_two_decimals() -> None:
+    # 51,333.3333333333 x 1.85 = 94,966.67 within the 0.02 that R120 allows
+    made = document(
+        [charge("PT Fixed", "51333.3333333333", "1.85", "94966")],
+        to=partner(
+            "O",
+            "JPY",
+            xml="peppol-bis-3",
+            endpoint_scheme="0088",
+            endpoint_id="9520001700083",
+            buyer_reference="B",
+        ),
+    )
+    part = "cac:InvoiceLine/cac:AllowanceCharge"
+    assert found(made, f"{part}/cbc:ChargeIndicator") == ["false"]
+    assert found(made, f"{part}/cbc:Amount") == ["0.67"]
+    assert validate_ubl(render_ubl(made)) == []
+
+
 def test_dinars_with_three_decimals_keep_the_schema_and_claim_no_rules() -> None:
     made = document([charge("PT", "36789", "0.0035", "128.762")], to=partner("O", "KWD"))
     xml = render_ubl(made)

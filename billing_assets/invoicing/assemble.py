@@ -213,6 +213,8 @@ def master_data_problems(
         refuse("tax.vat_id", "", "reverse charge needs the partner's VAT id (BR-AE-02)")
     if categories != {"O"} and not carrier.vat_id:
         found.append(Problem("our VAT id is missing", file="carrier", field="vat_id"))
+    if kind is Kind.SELF_BILLED and categories - {"O", "AE"} and not tax.vat_id:
+        refuse("tax.vat_id", "", "an invoice in the partner's name shows its VAT id (BR-S-02)")
     if "O" in categories and categories != {"O"}:
         refuse("tax", ", ".join(sorted(categories)), "category O stands alone (BR-O-11)")
     ours = kind is not Kind.SELF_BILLED

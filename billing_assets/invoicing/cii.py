@@ -21,6 +21,7 @@ from billing_assets.invoicing.ubl import (
     UNIT_CODES,
     line_residue,
     terms_text,
+    type_code,
 )
 from billing_assets.reference.tax import EXEMPTIONS
 
@@ -64,7 +65,7 @@ def render_cii(document: Document) -> bytes:
 
 def _header(header: etree._Element, document: Document) -> None:
     _text(header, "ID", document.number or DRAFT_NUMBER)
-    _text(header, "TypeCode", TYPE_CODES[document.kind])
+    _text(header, "TypeCode", type_code(document))
     _date(_group(header, "IssueDateTime"), document.issue_date)
     period = document.period
     zone = f"Period in local days of {period.zone}: {period.first_day} to {period.last_day}."

@@ -45,7 +45,8 @@ TYPE_CODES: Final = {
 """UNTDID 1001."""
 
 SELF_BILLED_CREDIT: Final = "261"
-"""UNTDID 1001 of a credit note that we issue to ourselves in the partner's name."""
+SELF_BILLED_DEBIT: Final = "527"
+"""UNTDID 1001 of the notes that we issue to ourselves in the partner's name."""
 
 UNIT_CODES: Final = {
     "minute": "MIN",
@@ -79,6 +80,15 @@ def render_ubl(document: Document) -> bytes:
     )
 
 
+def type_code(document: Document) -> str:
+    """UNTDID 1001 of a document; notes to what was self-billed have codes of their own."""
+    if document.kind is Kind.CREDIT_NOTE and not document.ours:
+        return SELF_BILLED_CREDIT
+    if document.kind is Kind.SELF_BILLED and document.references.corrects:
+        return SELF_BILLED_DEBIT
+    return TYPE_CODES[document.kind]
+
+
 def terms_text(document: Document) -> str:
     """Payment terms in words; withheld tax stands here, for EN 16931 has no total of it."""
     withheld = [
@@ -98,15 +108,17 @@ class Residue:
     reason: str
 
 
-def line_residue(line: Line, currency: str) -> Residue:
+def line_residue(line: Line, currency: str, *, cents: bool = False) -> Residue:
     """The part of a line's amount that quantity x price does not give (Peppol R120).
 
-    Records are rounded one by one and may bear fees, so their sum is not the product.
+    Records are rounded one by one and may bear fees, so their sum is not the product. With
+    `cents` it has two decimals in a currency without any: Peppol allows 0.02 whatever the currency.
     """
     if line.price is None:
         return Residue(Decimal(0), "")
     product = Fraction(line.quantity) * Fraction(line.price)
-    amount = line.amount - round_amount(product, minor_units(currency), Rounding.HALF_UP)
+    decimals = max(minor_units(currency), 2 if cents else 0)
+    amount = line.amount - round_amount(product, decimals, Rounding.HALF_UP)
     if not line.records:
         return Residue(amount, "Rounding")
     smallest = Decimal(1).scaleb(-minor_units(currency))
@@ -137,9 +149,7 @@ class _Writer:
         _text(root, "IssueDate", document.issue_date.isoformat())
         if not self.credit:
             _text(root, "DueDate", document.due_date.isoformat())
-        self_billed = self.credit and not document.ours
-        code = SELF_BILLED_CREDIT if self_billed else TYPE_CODES[document.kind]
-        _text(root, f"{name}TypeCode", code)
+        _text(root, f"{name}TypeCode", type_code(document))
         _text(root, "Note", self._note())
         _text(root, "DocumentCurrencyCode", document.currency)
         _text(root, "TaxCurrencyCode", self.home.currency if self.home else "")
@@ -278,7 +288,7 @@ class _Writer:
         inside = period.first_day <= line.first_day and line.last_day <= period.last_day
         if inside:
             self._period(group, line.first_day.isoformat(), line.last_day.isoformat())
-        residue = line_residue(line, self.document.currency)
+        residue = line_residue(line, self.document.currency, cents=bool(self.profile))
         if residue.amount:
             part = _group(group, "AllowanceCharge")
             _text(part, "ChargeIndicator", "true" if residue.amount > 0 else "false")
