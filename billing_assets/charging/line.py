@@ -77,7 +77,8 @@ class Facts:
     of other fees that final cycles have billed; `late_since` is the day from which this cycle
     bills what was agreed late and corrects what was billed, None when that is another's to do.
     `samples` are the reference's; `taxation` says what contributions and gross-ups are due.
-    `billed_on` names the final cycle that first billed a local day, or nothing.
+    `billed_on` names the final cycle that first billed a local day, or nothing. `sources` are the
+    facts of the same cycle from agreements of other partners in whose shares this one has a part.
     """
 
     cycle: Cycle
@@ -94,6 +95,7 @@ class Facts:
     samples: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     billed_on: Callable[[date], str] = lambda _: ""
     taxation: Taxation | None = None
+    sources: "Facts | None" = None
 
     def bills_day(self, day: date) -> bool:
         """Whether what is charged for a day belongs to this cycle: one of its own days unless

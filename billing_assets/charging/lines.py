@@ -14,6 +14,7 @@ from billing_assets.charging.line import REPLACED, Facts, Line, inputs_of
 from billing_assets.charging.one_time import one_time_lines
 from billing_assets.charging.percentages import percentage_lines
 from billing_assets.charging.recurring import recurring_lines
+from billing_assets.charging.share_lines import part_lines
 from billing_assets.charging.short_calls import short_call_lines
 from billing_assets.charging.tax_lines import tax_lines
 from billing_assets.charging.usage_lines import usage_lines
@@ -43,6 +44,7 @@ def charge_cycle(facts: Facts, *, buckets: int, sources: Mapping[str, object]) -
     priced = price_volumes(facts)
     lines = usage_lines(facts, priced.kept)
     lines += priced.lines
+    lines += part_lines(facts)
     lines += percentage_lines(facts, lines)
     lines += credit_lines(facts, priced)
     lines += commitment_lines(facts, priced)

@@ -22,28 +22,39 @@ def quote_cycles(priced: PricedUsage, month: str | None = None) -> pl.DataFrame:
     """
     quotes = [pl.DataFrame(schema=CHARGE.schema)]
     deals = priced.agreements.reference.deals
+    legs_of = priced.priced.select(pl.exclude("reason")).filter
     for offers in _together(priced.agreements):
         versions = [v for offer in offers for v in priced.agreements.versions(offer)]
-        legs = priced.priced.filter(pl.col("offer").is_in(offers))
-        usage = daily_usage(legs.select(pl.exclude("reason")), pl.col("records"))
-        days = usage["local_day"].dt.strftime("%Y-%m").unique().sort()
-        for one in [month] if month else days:
+        shared = sorted({part.agreement for one in versions for part in one.terms.parts})
+        sources = [v for offer in shared for v in priced.agreements.versions(offer)]
+        legs = legs_of(pl.col("offer").is_in(offers))
+        usage, given = (
+            daily_usage(legs_of(pl.col("offer").is_in(some)), pl.col("records"))
+            for some in (offers, shared)
+        )
+        days = pl.concat([usage["local_day"], given["local_day"]])
+        for one in [month] if month else days.dt.strftime("%Y-%m").unique().sort():
             period = month_period(one, versions[-1].terms.zone)
             begun = pl.lit(True) if month else pl.col("local_day") >= period.start
             terms = [version.terms for version in versions]
+            cycle = Cycle(f"{'+'.join(offers)}/{one}", terms[-1].partner, one, period)
+            own, others = (
+                (frame.filter(begun, pl.col("local_day") < period.end), frame.filter(~begun))
+                for frame in (usage, given)
+            )
             quotes.append(
                 charge_cycle(
                     Facts(
-                        Cycle(f"{'+'.join(offers)}/{one}", terms[-1].partner, one, period),
+                        cycle,
                         versions,
-                        usage.filter(begun, pl.col("local_day") < period.end),
-                        usage.filter(~begun),
+                        *own,
                         legs,
                         short_calls=count_short_calls(
                             legs, terms, period, records=pl.col("records")
                         ),
                         deals=[d for d in deals if d.directions[0].agreement in offers],
                         samples=priced.agreements.reference.samples,
+                        sources=Facts(cycle, sources, *others) if sources else None,
                     ),
                     buckets=1,
                     sources={"usage": "priced without an installation"},

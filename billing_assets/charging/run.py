@@ -136,7 +136,32 @@ def cycle_facts(
         billed_on=claimed.billed_on,
         taxation=reference.taxation_of(cycle.partner),
     )
-    return replace(facts, billed=_billed(facts, now))
+    facts = replace(facts, billed=_billed(facts, now))
+    return replace(facts, sources=_sources(facts, claimed, reference, lake, version))
+
+
+def _sources(
+    facts: Facts, claimed: Claim, reference: Reference, lake: Lake, version: int
+) -> Facts | None:
+    """The usage of other partners' agreements in which the cycle's partner has a part."""
+    named = {part.agreement for one in facts.agreements for part in one.terms.parts}
+    if not named:
+        return None
+    end = claimed.cycle.period.end
+    of_sources = pl.col("agreement").str.split("@").list.first().is_in(sorted(named))
+
+    def usage_at(at: int) -> pl.DataFrame:
+        return lake.scan(USAGE_DAILY, at).filter(of_sources, pl.col("local_day") < end).collect()
+
+    now = usage_at(version)
+    then = {one: usage_at(one) for one in sorted(claimed.versions)}
+    sources = Facts(
+        facts.cycle,
+        [one for one in reference.agreements if one.terms.agreement in named],
+        unbilled_usage(claimed, now, then),
+        billed_on=claimed.billed_on,
+    )
+    return replace(sources, billed=_billed(sources, now))
 
 
 def claimed_charges(

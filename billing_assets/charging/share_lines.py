@@ -1,185 +1,229 @@
 """Lines of revenue shares: usage rated at the retail price, shared out by priority.
 
 As with volume rules, a cycle bills what the window comes to now, less what it came to before the
-cycle's usage. What rounding leaves over stays with who collects the retail price.
+cycle's usage. What rounding leaves over stays with who has the money. A line tells a partner what
+is its own or ours, and nothing of other parties.
 """
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
 
 import polars as pl
 
-from billing_assets.charging.accumulator import held_days, in_scope, windows
-from billing_assets.charging.line import Facts, Line, count_text, plain, rule_line
+from billing_assets.charging.line import (
+    REPLACED,
+    Facts,
+    Line,
+    count_text,
+    days_in_force,
+    plain,
+    rule_line,
+)
+from billing_assets.charging.pools import KEYS, Change, Pool, Shared, shared_usage, shortages
 from billing_assets.charging.priced import Priced, Worth
 from billing_assets.charging.usage_lines import replaced_lines
-from billing_assets.charging.waterfall import Part, net_of_vat, waterfall
+from billing_assets.charging.waterfall import Part
 from billing_assets.core.money import Rounding, round_amount
-from billing_assets.rating.plan import units_per_price
-from billing_assets.reference.load import InForce
 from billing_assets.reference.models import Agreement, Leg
-from billing_assets.reference.share_terms import CARRIER, RevenueShare
-from billing_assets.reference.volume_terms import Window
+from billing_assets.reference.share_terms import CARRIER, PartOf, RevenueShare, Take
 
 SHORT = "short"
-"""Among the inputs of a line: the required takes for which there was not enough."""
-
-_KEYS = ("destination", "band", "origin", "rate_e10")
-_SUMS = ("records", "answered", "billed_units", "amount")
-
-
-@dataclass(frozen=True)
-class Pool:
-    """What there is to share of some usage: `gross` at the retail price, `net` of VAT."""
-
-    rule: RevenueShare
-    records: int
-    calls: int
-    units: Fraction
-    gross: Fraction
-
-    @property
-    def net(self) -> Fraction:
-        """What is shared out."""
-        return net_of_vat(self.rule, self.gross)
-
-    def parts(self) -> list[Part]:
-        """Who gets what of it."""
-        return waterfall(self.rule, self.net, self.units, self.calls)
-
-
-def due(terms: Agreement, parts: list[Part]) -> Fraction:
-    """What an agreement's payer owes: the partner its own parts, or what is not its own.
-
-    We have the money on the supplier leg and pay the partner; on the customer leg the partner has
-    it, keeps what is its own and pays us the rest. `reverse` turns both round.
-    """
-    mine = sum((part.amount for part in parts if part.to == terms.partner), Fraction(0))
-    if pays_partner(terms):
-        return mine
-    return sum((part.amount for part in parts), Fraction(0)) - mine
-
-
-def pays_partner(terms: Agreement) -> bool:
-    """Whether it is we who have the retail price, and pay the partner its part."""
-    return (terms.leg is Leg.SUPPLIER) is not terms.reverse
+"""Among the inputs of a line: where there was too little for what was agreed."""
 
 
 def share_out(facts: Facts, priced: Priced) -> None:
-    """Take what the shares of a cycle's agreements name from its usage, and add their lines."""
+    """Take what the shares of a cycle's agreements name from its usage, and add their lines.
+
+    A customer that pays the full price has no part in how we divide it: its usage stays.
+    """
+    found, kept, kept_before = shared_usage(facts, priced.kept, priced.kept_before)
+    divided = [one for one in found if _divides_only(one)]
+    priced.kept = pl.concat([kept, *(one.own for one in divided)])
+    priced.kept_before = pl.concat([kept_before, *(one.before for one in divided)])
+    for shared in found:
+        if shared in divided:
+            priced.lines += _notes(facts, shared)
+            continue
+        terms, rule = shared.agreement.terms, shared.rule
+        sign = -1 if terms.reverse else 1
+        worth = [Fraction(0), Fraction(0)]
+        for change in shared.changes():
+            for number, pool in enumerate((change.was, change.now)):
+                worth[number] += sign * due(terms, rule, pool.parts())
+            priced.lines += _share_line(facts, shared, change)
+        priced.lines += replaced_lines(facts, shared.own, rule.share)
+        priced.worth.append(Worth(terms.agreement, rule, shared.window, worth[0], worth[1]))
+
+
+def part_lines(facts: Facts) -> list[Line]:
+    """What a partner gets, or passes on, of shares that stand in other partners' agreements."""
+    lines: list[Line] = []
+    sources = facts.sources
+    if sources is None:
+        return lines
     for agreement in facts.agreements:
-        for rule in agreement.terms.shares:
-            for window in windows(facts, agreement, rule):
-                _share(facts, agreement, rule, window, priced)
+        first, end = days_in_force(agreement)
+        held = pl.col("local_day").is_between(first, end, closed="left")
+        for one in agreement.terms.parts:
+            named = [a for a in sources.agreements if a.terms.agreement == one.agreement]
+            found, _, _ = shared_usage(
+                replace(sources, agreements=named),
+                sources.usage.filter(held),
+                sources.billed.filter(held),
+            )
+            for shared in found:
+                if shared.rule.share == one.share:
+                    for change in shared.changes():
+                        lines += _part_line(facts, agreement.terms, one, shared, change)
+    return lines
+
+
+def due(terms: Agreement, rule: RevenueShare, parts: Sequence[Part]) -> Fraction:
+    """What an agreement's payer owes: the partner its own parts, or what is not its own.
+
+    We have the money on the supplier leg and pay the partner; on the customer leg the partner has
+    it, keeps what is its own and pays us the rest. In a chain we pay what reaches the partner.
+    """
+    mine = [part for part in parts if part.to == terms.partner]
+    if terms.pays_partner:
+        return sum((part.there if rule.chain else part.amount for part in mine), Fraction(0))
+    own = {id(part) for part in mine}
+    return sum((part.amount for part in parts if id(part) not in own), Fraction(0))
 
 
 def unmet_takes(charges: pl.DataFrame) -> list[str]:
-    """What required takes did not get in some charges (table `charge`), a sentence each."""
-    rows = charges.filter(pl.col("kind") == "share").sort("charge_id")
-    return [said for told in rows["inputs"] for said in json.loads(told).get(SHORT, ())]
+    """Where some charges (table `charge`) had too little for what was agreed, a sentence each."""
+    rows = charges.filter(pl.col("inputs").str.contains(f'"{SHORT}"', literal=True))
+    told = (json.loads(inputs) for inputs in rows.sort("charge_id")["inputs"])
+    return [said for inputs in told for said in inputs[SHORT]]
 
 
-def _share(
-    facts: Facts, agreement: InForce, rule: RevenueShare, window: Window, priced: Priced
-) -> None:
-    terms = agreement.terms
-    first, end = held_days(agreement, rule, window)
-    held = in_scope(terms, rule) & pl.col("local_day").is_between(first, end, closed="left")
-    own, before = priced.kept.filter(held), priced.kept_before.filter(held)
-    sign = -1 if terms.reverse else 1
-    was_worth = now_worth = Fraction(0)
-    for row in _grouped(own, before):
-        was, now = (_pool(terms, rule, row, ends) for ends in (("_was",), ("_was", "_own")))
-        was_worth += sign * due(terms, was.parts())
-        now_worth += sign * due(terms, now.parts())
-        line = _line(facts, agreement, row, (window, was, now))
-        if line.columns["exact_amount"] or line.inputs.get(SHORT):
-            priced.lines.append(line)
-    priced.lines += replaced_lines(facts, own, rule.share)
-    priced.kept = priced.kept.filter(~held)
-    priced.kept_before = priced.kept_before.filter(~held)
-    priced.worth.append(Worth(terms.agreement, rule, window, was_worth, now_worth))
+def _divides_only(shared: Shared) -> bool:
+    terms, rule = shared.agreement.terms, shared.rule
+    return not terms.pays_partner and not rule.vat and terms.partner not in rule.parties
 
 
-def _grouped(own: pl.DataFrame, before: pl.DataFrame) -> Iterator[dict[str, Any]]:
-    """What is shared out by itself: sums of other cycles (`_was`) and of this one (`_own`)."""
-    frames = [
-        frame.select(
-            *(pl.col(key).cast(pl.String) if key != "rate_e10" else key for key in _KEYS),
-            *(pl.col(name).alias(f"{name}{word}") for name in _SUMS),
-        )
-        for frame, word in ((own, "_own"), (before, "_was"))
-    ]
-    sums = pl.concat(frames, how="diagonal").group_by(_KEYS).agg(pl.exclude(_KEYS).sum())
-    changed = pl.any_horizontal(pl.col(f"{name}_own") != 0 for name in _SUMS)
-    yield from sums.filter(changed).sort(_KEYS, nulls_last=True).iter_rows(named=True)
+def _notes(facts: Facts, shared: Shared) -> Iterator[Line]:
+    """A row without money where a customer's own price is too little for what we agreed of it."""
+    for change in shared.changes():
+        if said := shortages(shared, change):
+            labels = change.labels
+            line = rule_line(
+                shared.agreement.terms,
+                key=("shortage", *_key(shared, change)),
+                kind=REPLACED,
+                title=", ".join([shared.rule.name, *change.title]),
+                days=shared.shown_days(facts),
+                exact=0,
+                steps=said,
+                rule=shared.rule.share,
+                destination=str(labels["destination"] or ""),
+                inputs={SHORT: said},
+            )
+            yield line
 
 
-def _pool(terms: Agreement, rule: RevenueShare, row: dict[str, Any], ends: tuple[str, ...]) -> Pool:
-    records, calls, units, gross = (
-        sum((Fraction(row[f"{name}{word}"]) for word in ends), Fraction(0)) for name in _SUMS
-    )
-    # the sign of money is the leg's: what is shared is what callers have paid
-    sign = -1 if terms.reverse else 1
-    return Pool(rule, int(records), int(calls), units / units_per_price(terms), sign * gross)
+def _share_line(facts: Facts, shared: Shared, change: Change) -> Iterator[Line]:
+    """What the agreement's partner and we owe each other of a pool."""
+    terms, rule = shared.agreement.terms, shared.rule
+    parts = change.now.parts()
+    now, before = due(terms, rule, parts), due(terms, rule, change.was.parts())
+    payee = terms.partner if terms.pays_partner else "us"
+    steps = [*_pool_steps(terms, change), *_take_steps(terms, rule, parts)]
+    steps.append(f"to {payee}: {count_text(now)}")
+    yield from _line(
+        facts, terms, shared, change, key=("share", *_key(shared, change)), rule=rule.share,
+        name=rule.name, money=(before, now), steps=steps,
+    )  # fmt: skip
+
+
+def _part_line(
+    facts: Facts, terms: Agreement, one: PartOf, shared: Shared, change: Change
+) -> Iterator[Line]:
+    """What a partner gets of a pool of another one's usage, or passes on of it."""
+
+    def owed(pool: Pool) -> Fraction:
+        mine = [part for part in pool.parts() if part.to == terms.partner]
+        if terms.leg is Leg.CUSTOMER:
+            return sum((part.there - part.amount for part in mine), Fraction(0))
+        return due(terms, shared.rule, pool.parts())
+
+    pool, rule = change.now, shared.rule
+    unit = shared.agreement.terms.priced_unit
+    steps = [f"{pool.records} records, {pool.calls} answered, {count_text(pool.units)} {unit}s"]
+    parts = pool.parts()
+    for number, part in enumerate(parts):
+        if part.to != terms.partner:
+            continue
+        if not rule.chain:
+            steps.append(_said(part, unit, ""))
+        elif terms.leg is Leg.CUSTOMER:
+            following = parts[number + 1].to if part.take else "nobody"
+            steps.append(f"to {following}: {count_text(part.there - part.amount)}")
+        else:
+            first = shared.agreement.terms.partner
+            before = parts[number - 1].to if number else first
+            steps.append(f"from {before}: {count_text(part.there)}")
+    yield from _line(
+        facts, terms, shared, change, key=("part", terms.key, one.part, *_key(shared, change)),
+        rule=one.part, name=one.name, money=(owed(change.was), owed(pool)), steps=steps,
+    )  # fmt: skip
 
 
 def _line(
-    facts: Facts, agreement: InForce, row: dict[str, Any], of: tuple[Window, Pool, Pool]
-) -> Line:
-    terms, (window, was, now) = agreement.terms, of
-    rule, parts = now.rule, now.parts()
-    exact = due(terms, parts)
-    steps = list(_steps(terms, now, parts, row["rate_e10"]))
-    units, before = now.units - was.units, due(terms, was.parts())
+    facts: Facts,
+    terms: Agreement,
+    shared: Shared,
+    change: Change,
+    *,
+    key: Sequence[object],
+    rule: str,
+    name: str,
+    money: tuple[Fraction, Fraction],
+    steps: list[str],
+) -> Iterator[Line]:
+    was, pool, (before, now) = change.was, change.now, money
+    exact, units, short = now - before, pool.units - was.units, shortages(shared, change)
+    if not exact and not short:
+        return
     if was.records or was.gross:
         steps.append(f"less what the month came to before this cycle: {count_text(before)}")
-    exact -= before
-    sign = -1 if terms.reverse else 1
-    words = (rule.name, row["destination"], row["band"], row["origin"])
-    title = ", ".join(str(word) for word in words if word)
-    first, end = held_days(agreement, rule, window)
-    period = facts.cycle.period
-    days = max(first, period.start), min(end - timedelta(days=1), period.last_day)
-    short = [
-        f"{title}: {part.take.title or part.to} must get "
-        f"{count_text(part.due)} {terms.currency}, and {count_text(part.amount)} is left"
-        for part in parts
-        if part.take and part.take.required and part.is_short
-    ]
-    return rule_line(
+    labels = {name: str(change.labels[name] or "") for name in KEYS[:3]}
+    yield rule_line(
         terms,
-        key=("share", terms.key, rule.share, window[0], *(row[key] for key in _KEYS)),
+        key=key,
         kind="share",
-        title=title,
-        days=days if days[0] <= days[1] else (first, end - timedelta(days=1)),
-        exact=sign * exact,
+        title=", ".join([name, *change.title]),
+        days=shared.shown_days(facts),
+        exact=-exact if terms.reverse else exact,
         steps=steps,
-        rule=rule.share,
+        rule=rule,
         quantity=units,
-        unit=terms.priced_unit,
+        unit=shared.agreement.terms.priced_unit,
         price=_single_price(exact, units),
-        destination=str(row["destination"] or ""),
-        band=str(row["band"] or ""),
-        origin=str(row["origin"] or ""),
-        records=now.records - was.records,
-        answered=now.calls - was.calls,
+        records=pool.records - was.records,
+        answered=pool.calls - was.calls,
         inputs={
-            "window": f"{window[0]}/{window[1]}",
-            "retail": count_text(now.gross),
-            "base": count_text(now.net),
-            "units": count_text(now.units),
-            "calls": now.calls,
+            "window": f"{shared.window[0]}/{shared.window[1]}",
+            "of": shared.agreement.terms.key,
+            "retail": count_text(pool.gross),
+            "base": count_text(pool.net),
+            "units": count_text(pool.units),
+            "calls": pool.calls,
             "before": count_text(before),
-            "parts": [[part.to, count_text(part.amount)] for part in parts],
+            "parts": [[part.to, count_text(part.amount)] for part in pool.parts()],
             **({SHORT: short} if short else {}),
         },
+        **labels,
     )
+
+
+def _key(shared: Shared, change: Change) -> list[object]:
+    terms = shared.agreement.terms
+    return [terms.key, shared.rule.share, shared.window[0], *change.labels.values()]
 
 
 def _single_price(exact: Fraction, units: Fraction) -> Decimal | None:
@@ -190,8 +234,9 @@ def _single_price(exact: Fraction, units: Fraction) -> Decimal | None:
     return price if Fraction(price) == exact / units else None
 
 
-def _steps(terms: Agreement, pool: Pool, parts: list[Part], rate_e10: int | None) -> Iterator[str]:
-    """How a pool is shared out. Parties other than the agreement's two are not named."""
+def _pool_steps(terms: Agreement, change: Change) -> Iterator[str]:
+    """Where the money that is shared comes from."""
+    pool, rate_e10 = change.now, change.labels["rate_e10"]
     retail = "" if rate_e10 is None else f" at {plain(Decimal(rate_e10).scaleb(-10))}"
     yield (
         f"retail price of {pool.records} records, {pool.calls} answered, "
@@ -200,30 +245,40 @@ def _steps(terms: Agreement, pool: Pool, parts: list[Part], rate_e10: int | None
     )
     if pool.rule.vat:
         yield f"without {plain(100 * pool.rule.vat)}% VAT: {count_text(pool.net)}"
-    left = pool.net
-    for stage in pool.rule.stages():
-        there = left
-        for take in stage:
-            part = next(one for one in parts if one.take is take)
-            left -= part.amount
-            who = _party(terms, take.to)
-            name = f"{take.title} ({who})" if take.title else who
-            count = terms.priced_unit if take.per == "unit" else "call"
-            how = (
-                f"{plain(take.price)} a {count}"
-                if take.price is not None
-                else f"{plain(100 * (take.share or Decimal(0)))}% of {count_text(there)}"
-            )
-            if take.at_least is not None:
-                how += f", at least {plain(take.at_least)} a {count}"
-            if take.at_most is not None:
-                how += f", at most {plain(take.at_most)} a {count}"
-            lack = f", of {count_text(part.due)} due" if part.is_short else ""
-            yield f"{name}, {how}: {count_text(part.amount)}{lack}"
-    yield f"remainder, {_party(terms, pool.rule.remainder)}: {count_text(left)}"
-    payee = terms.partner if pays_partner(terms) else "all others than " + terms.partner
-    yield f"to {payee}: {count_text(due(terms, parts))}"
 
 
-def _party(terms: Agreement, party: str) -> str:
-    return party if party in (terms.partner, CARRIER) else "another party"
+def _take_steps(terms: Agreement, rule: RevenueShare, parts: Sequence[Part]) -> Iterator[str]:
+    """The takes up to the partner's last one: its own and ours in words, others as an amount."""
+    if rule.chain:
+        return
+    last = max((n for n, part in enumerate(parts) if part.to == terms.partner), default=-1)
+    for part in parts[: last + 1]:
+        if part.to in (terms.partner, CARRIER):
+            yield _said(part, terms.priced_unit, part.to)
+        else:
+            yield f"another party: {count_text(part.amount)}"
+
+
+def _said(part: Part, unit: str, who: str) -> str:
+    """One part, and how it came about."""
+    if part.take is None:
+        return f"remainder{', ' * bool(who)}{who}: {count_text(part.amount)}"
+    title = part.take.title
+    named = f"{title} ({who}), " if title and who else f"{title or who}, " if title or who else ""
+    lack = f", of {count_text(part.due)} due" if part.is_short else ""
+    return f"{named}{_how(part.take, part, unit)}: {count_text(part.amount)}{lack}"
+
+
+def _how(take: Take, part: Part, unit: str) -> str:
+    count = unit if take.per == "unit" else "call"
+    if take.price is not None:
+        return f"{plain(take.price)} a {count}"
+    if take.passes_on is not None:
+        said = f"{count_text(part.there)} less {plain(take.passes_on)} a {count}"
+    else:
+        said = f"{plain(100 * (take.share or Decimal(0)))}% of {count_text(part.there)}"
+    if take.at_least is not None:
+        said += f", at least {plain(take.at_least)} a {count}"
+    if take.at_most is not None:
+        said += f", at most {plain(take.at_most)} a {count}"
+    return said

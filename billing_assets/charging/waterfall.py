@@ -9,17 +9,17 @@ from billing_assets.reference.share_terms import RevenueShare, Take
 
 @dataclass(frozen=True)
 class Part:
-    """What a take was due and got; `take` is None for the remainder."""
+    """What a take got of what was `there` for it, and was `due`; `take` is None for the remainder.
+
+    `is_short`: there was not enough for it, or for the price that it passes on.
+    """
 
     take: Take | None
     to: str
+    there: Fraction
     due: Fraction
     amount: Fraction
-
-    @property
-    def is_short(self) -> bool:
-        """Whether there was not enough for it."""
-        return abs(self.amount) < abs(self.due)
+    is_short: bool = False
 
 
 def waterfall(
@@ -36,11 +36,13 @@ def waterfall(
     for stage in rule.stages():
         there = left
         for take in stage:
-            due = _due(take, there, abs(units) if take.per == "unit" else abs(Fraction(calls)))
+            count = abs(units) if take.per == "unit" else abs(Fraction(calls))
+            due, needed = _due(take, there, count)
             amount = min(due, left)
             left -= amount
-            parts.append(Part(take, take.to, sign * due, sign * amount))
-    parts.append(Part(None, rule.remainder, sign * left, sign * left))
+            is_short = needed > there
+            parts.append(Part(take, take.to, sign * there, sign * due, sign * amount, is_short))
+    parts.append(Part(None, rule.remainder, sign * left, sign * left, sign * left))
     assert sum(part.amount for part in parts) == base, "parts do not add up to what is shared"
     return parts
 
@@ -58,10 +60,17 @@ def by_party(parts: list[Part]) -> Mapping[str, Fraction]:
     return found
 
 
-def _due(take: Take, there: Fraction, count: Fraction) -> Fraction:
-    if take.share is None:
-        return Fraction(take.price or 0) * count
-    due = Fraction(take.share) * there
+def _due(take: Take, there: Fraction, count: Fraction) -> tuple[Fraction, Fraction]:
+    """What a take is due, and what must be there so that all get what was agreed."""
+    floor = Fraction(take.at_least or 0) * count
+    if take.price is not None:
+        due = Fraction(take.price) * count
+        return due, due
+    if take.passes_on is not None:
+        passed = Fraction(take.passes_on) * count
+        return max(there - passed, floor, Fraction(0)), passed + floor
+    due = Fraction(take.share or 0) * there
     if take.at_most is not None:
         due = min(due, Fraction(take.at_most) * count)
-    return due if take.at_least is None else max(due, Fraction(take.at_least) * count)
+    due = max(due, floor)
+    return due, due

@@ -247,7 +247,7 @@ def _unmet(e: Evidence) -> Iterator[Found]:
             "unmet_take",
             said,
             "SELECT description, records, quantity, amount, steps, inputs FROM charge "
-            f"WHERE cycle = '{e.charged.cycle.cycle}' AND kind = 'share'",
+            f"WHERE cycle = '{e.charged.cycle.cycle}' AND inputs LIKE '%\"short\"%'",
         )
 
 

@@ -120,6 +120,7 @@ class _Claims:
             {
                 (a.terms.agreement, a.terms.leg, a.terms.service)
                 for a in agreements.reference.agreements
+                if not a.terms.parts
             }
         )
         self.services = {service.value for _, _, service in offers}

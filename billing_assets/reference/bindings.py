@@ -84,6 +84,7 @@ def _term_problems(
     if twice := sorted({name for name in names if names.count(name) > 1}):
         yield Problem("is the name of two rules", file, None, "volume", twice[0])
     yield from _percentage_problems(terms, file)
+    yield from _part_problems(terms, file, agreements)
     names = [one.commitment for one in terms.commitments]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         yield Problem("is the name of two commitments", file, None, "commitments", twice[0])
@@ -129,6 +130,28 @@ def _percentage_problems(terms: Agreement, file: str) -> Iterator[Problem]:
             if not priced or (priced & named and not priced <= named):
                 said = f"names a part of what {rule.rule} prices together"
                 yield Problem(said, file, None, "percentages.destinations", one.percentage)
+
+
+def _part_problems(
+    terms: Agreement, file: str, agreements: Mapping[str, Agreement]
+) -> Iterator[Problem]:
+    """Parts of shares that are none, or in which the partner has no part."""
+    for one in terms.parts:
+        named = [a for a in agreements.values() if a.agreement == one.agreement]
+        rules = [rule for a in named for rule in a.shares if rule.share == one.share]
+        place = (file, None, f"parts.{one.part}")
+        if not rules:
+            yield Problem("names no share of an agreement", *place, f"{one.agreement} {one.share}")
+        elif {a.currency for a in named} != {terms.currency}:
+            yield Problem(f"must be in {terms.currency} as this agreement is", *place)
+        elif terms.partner in {a.partner for a in named}:
+            yield Problem(f"is an agreement of {terms.partner} itself", *place, one.agreement)
+        elif any(rule.model not in ("discount", "rebate") for a in named for rule in a.volume):
+            yield Problem("has volume rules: its usage cannot be shared", *place, one.agreement)
+        elif not any(terms.partner in rule.parties for rule in rules):
+            yield Problem(f"names no part of {terms.partner}", *place, one.share)
+        elif terms.leg is Leg.CUSTOMER and not all(rule.chain for rule in rules):
+            yield Problem("is no chain: nothing is passed on to us", *place, one.share)
 
 
 def _counts_units(term: object) -> bool:

@@ -57,7 +57,7 @@ RULES: Mapping[str, Rule] = {
         _BLOCKING, "network operations", "capacity by fewer samples than its interval asks for"
     ),
     "unmet_take": Rule(
-        _BLOCKING, "billing", "a required part of a revenue share is more than there is"
+        _BLOCKING, "billing", "a share has too little for a required part or a price passed on"
     ),
     "zero_rate": Rule(_WARNING, "rating", "answered traffic at a rate of zero"),
     "invalid_destination": Rule(_WARNING, "rating", "answered traffic without valid destination"),

@@ -396,6 +396,7 @@ class _Reader:
         self.problems += share_problems(
             terms.shares,
             terms.partner,
+            is_paid=terms.pays_partner,
             partners=partners,
             bands=terms.bands.names if terms.bands else (),
             located=located,

@@ -22,7 +22,7 @@ from billing_assets.core.money import Rounding
 from billing_assets.reference.channels import Channels, Format
 from billing_assets.reference.fees import Capacity, OneTime, Percentage, Recurring, require_distinct
 from billing_assets.reference.forms import Form, Identifier, Name
-from billing_assets.reference.share_terms import RevenueShare
+from billing_assets.reference.share_terms import PartOf, RevenueShare
 from billing_assets.reference.tax import Tax
 from billing_assets.reference.values import (
     Codes,
@@ -516,11 +516,17 @@ class Agreement(Form):
     volume: tuple[VolumeRule, ...] = ()
     commitments: tuple[Commitment, ...] = ()
     shares: tuple[RevenueShare, ...] = ()
+    parts: tuple[PartOf, ...] = ()
 
     @property
     def key(self) -> str:
         """'ID@version', as rated legs carry it."""
         return f"{self.agreement}@{self.version}"
+
+    @property
+    def pays_partner(self) -> bool:
+        """Whether it is we who owe the partner what the agreement's usage comes to."""
+        return (self.leg is Leg.SUPPLIER) is not self.reverse
 
     @property
     def priced_unit(self) -> str:
@@ -559,6 +565,9 @@ class Agreement(Form):
         require_distinct("recurring", [fee.fee for fee in self.recurring])
         require_distinct("one_time", [fee.fee for fee in self.one_time])
         require_distinct("capacity", [one.capacity for one in self.capacity])
+        require_distinct("parts", [one.part for one in self.parts])
+        if self.parts and (self.rates or self.sheets or self.reverse):
+            raise ValueError("parts of other agreements' shares have no rates and no reverse")
         require_distinct("percentages", [one.percentage for one in self.percentages])
         if self.rounding.quantity and (
             self.crossing == "split" or self.minimum or self.cap is not None

@@ -25,9 +25,11 @@ CARRIER = "carrier"
 class Take(Form):
     """What one party takes, after all of a lower `priority` have taken theirs.
 
-    Either a `price` for each unit or call, or a `share` (a fraction) of what they left. Takes of
-    one priority are shares of the same rest. `at_least` and `at_most` bound a share, for each unit
-    or call. Nobody takes more than there is; one that is `required` blocks the cycle then.
+    Either a `price` for each unit or call, or a `share` (a fraction) of what they left, or all but
+    the price that it `passes_on` to those after it. Takes of one priority are shares of the same
+    rest. `at_least` and `at_most` bound a share, `at_least` what is kept of a price passed on, for
+    each unit or call. Nobody takes more than there is; where that is too little for a price passed
+    on, or for a take that is `required`, the cycle is blocked.
     """
 
     priority: Annotated[int, Field(ge=1)]
@@ -35,6 +37,7 @@ class Take(Form):
     title: str = ""
     price: Price | None = None
     share: Share | None = None
+    passes_on: Price | None = None
     per: Literal["unit", "call"] = "unit"
     at_least: Price | None = None
     at_most: Price | None = None
@@ -47,21 +50,43 @@ class Take(Form):
 
     @model_validator(mode="after")
     def _is_price_or_share(self) -> "Take":
-        if (self.price is None) is (self.share is None):
-            raise ValueError("a take is either a price or a share")
-        if self.is_bounded and self.share is None:
-            raise ValueError("at_least and at_most are for a share")
+        if sum(one is not None for one in (self.price, self.share, self.passes_on)) != 1:
+            raise ValueError("a take is a price, a share or a price that it passes_on: one of them")
+        if self.at_most is not None and self.share is None:
+            raise ValueError("at_most is for a share")
+        if self.at_least is not None and self.price is not None:
+            raise ValueError("at_least is for a share and for passes_on")
         if self.at_least is not None and self.at_most is not None and self.at_most < self.at_least:
             raise ValueError(f"at_most {self.at_most} is below at_least {self.at_least}")
         return self
 
 
+class PartOf(Form):
+    """What a partner gets of a share that stands in another partner's agreement.
+
+    On the supplier leg it is what we owe it: its parts, or in a chain what reaches it. On the
+    customer leg it is what it passes on in a chain, which it owes us.
+    """
+
+    part: Identifier
+    title: str = ""
+    agreement: Identifier
+    share: Identifier
+
+    @property
+    def name(self) -> str:
+        """How documents call it."""
+        return self.title or self.part
+
+
 class RevenueShare(Form):
-    """Who gets what of the retail price of some usage (J01, S11).
+    """Who gets what of the price of some usage (J01, J05, S11).
 
     Empty `destinations`, `bands` and `accounts` are all; usage is shared out by the first rule
     that names it. Retail prices include VAT at the fraction `vat`, 0 when they do not. What the
-    `takes` leave belongs to `remainder`. Each destination, band, origin and price is shared out by
+    `takes` leave belongs to `remainder`. In a `chain` each party gets from the one before all that
+    it has not kept, and passes on what it does not keep itself; the agreement's partner begins
+    it. Each destination, band, origin and price is shared out by
     itself, over the calendar month.
     """
 
@@ -75,6 +100,7 @@ class RevenueShare(Form):
     vat: Annotated[DecimalText, Field(ge=0, le=1)] = Decimal(0)
     takes: tuple[Take, ...]
     remainder: Identifier
+    chain: bool = False
 
     @property
     def name(self) -> str:
@@ -112,23 +138,37 @@ class RevenueShare(Form):
             total = sum((take.share or Decimal(0) for take in stage), Decimal(0))
             if total > 1:
                 raise ValueError(f"{said} share out {100 * total}%, more than there is")
-            if len(stage) > 1 and any(take.price is not None or take.is_bounded for take in stage):
+            if len(stage) > 1 and any(take.share is None or take.is_bounded for take in stage):
                 raise ValueError(f"{said} must all be shares without bounds: who is paid first?")
+        if self.chain:
+            self._check_chain()
         return self
+
+    def _check_chain(self) -> None:
+        order = [*(take.to for take in sorted(self.takes, key=_priority)), self.remainder]
+        if any(len(stage) > 1 for stage in self.stages()) or len(set(order)) < len(order):
+            raise ValueError("in a chain every party stands once, and alone at its priority")
+        prices = [one.passes_on for one in self.takes if one.passes_on is not None]
+        if prices != sorted(prices, reverse=True):
+            raise ValueError("in a chain a price passed on is never more than the one before")
 
 
 def share_problems(
     shares: Sequence[RevenueShare],
     partner: str,
     *,
+    is_paid: bool,
     partners: Collection[str],
     bands: Collection[str],
     located: Located,
 ) -> Iterator[Problem]:
-    """Parties and bands of an agreement's shares that are none, and rules without its partner."""
+    """Parties and bands of an agreement's shares that are none, and rules without its partner.
+
+    `is_paid`: it is the partner that gets its part from us, and not we from it.
+    """
     for number, rule in enumerate(shares):
         place = ("shares", number)
-        if partner not in rule.parties:
+        if is_paid and partner not in rule.parties:
             said = f"names no part of {partner}, whose agreement this is"
             yield Problem(said, located.file, located.line(place), "shares", rule.share)
         for band in sorted(set(rule.bands) - set(bands)):

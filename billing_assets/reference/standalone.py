@@ -130,6 +130,10 @@ def _named_in(value: Mapping[str, object]) -> set[str]:
     for direction in (value.get("received"), value.get("sent")):
         if isinstance(direction, dict) and "agreement" in direction:
             found.add(str(direction["agreement"]))
+    parts = value.get("parts")
+    for part in parts if isinstance(parts, list) else []:
+        if isinstance(part, dict) and "agreement" in part:
+            found.add(str(part["agreement"]))
     for field in ("volume", "commitments"):
         terms = value.get(field)
         for term in terms if isinstance(terms, list) else []:
