@@ -254,10 +254,7 @@ def _legs(cycle: Cycle, lake: Lake) -> pl.LazyFrame:
 def _billed(facts: Facts, now: pl.DataFrame) -> pl.DataFrame:
     """Usage that other cycles bill, as far back as the terms count it: all usage as it is `now`,
     less what this cycle bills."""
-    counting = any(
-        a.terms.volume or a.terms.commitments or a.terms.shares for a in facts.agreements
-    )
-    if not facts.deals and not counting:
+    if not facts.deals and not any(one.terms.counts_periods for one in facts.agreements):
         return facts.billed
     within = pl.col("local_day") >= counts_from(facts)
     taken = facts.usage.filter(within).with_columns(-pl.col(name) for name in MEASURES)

@@ -262,7 +262,7 @@ def _open_adjustments(home: Installation, changes: Sequence[dict[str, object]]) 
 
     Where terms count whole periods the partner's next cycle adjusts instead.
     """
-    for partner, days in _changed_days(changes).items():
+    for partner, days in _changed_days(home, changes).items():
         terms = home.reference.partners.get(partner)
         if terms is None or terms.adjustments != "at_once":
             continue
@@ -276,13 +276,16 @@ def _open_adjustments(home: Installation, changes: Sequence[dict[str, object]]) 
                 console.print(f"[yellow]{error.message}[/]")
 
 
-def _changed_days(changes: Sequence[dict[str, object]]) -> dict[str, set[date]]:
-    """The local days of changes, by partner."""
+def _changed_days(home: Installation, changes: Sequence[dict[str, object]]) -> dict[str, set[date]]:
+    """The local days of changes, by partner; those of a share are its other parties' too."""
     found: dict[str, set[date]] = {}
     for change in changes:
         if change["partner"] and change["local_day"]:
             day = date.fromisoformat(str(change["local_day"]))
             found.setdefault(str(change["partner"]), set()).add(day)
+    for partner, days in list(found.items()):
+        for other in home.reference.with_parts_of(partner):
+            found.setdefault(other, set()).update(days)
     return found
 
 
@@ -292,7 +295,7 @@ def _open_cycles(
     """Drafted or blocked cycles that hold a changed day, or bill what came late to one; and
     adjustments that were just opened."""
     found: dict[tuple[str, str], list[str]] = {}
-    for partner, days in sorted(_changed_days(changes).items()):
+    for partner, days in sorted(_changed_days(home, changes).items()):
         for known in home.registry.cycles.list(partner=partner):
             cycle = registered_cycle(known)
             waits = known.runs or known.cadence == ADJUSTMENT

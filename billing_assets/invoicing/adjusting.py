@@ -40,7 +40,7 @@ def open_adjustment(home: Installation, name: str, *, now: datetime, who: str) -
     counted = [
         one.terms.key
         for one in home.reference.agreements_of(known.partner)
-        if one.terms.volume or one.terms.commitments or one.terms.short_calls
+        if one.terms.counts_periods
     ]
     counted += [deal.deal for deal in home.reference.deals_of(known.partner)]
     if counted:

@@ -95,6 +95,15 @@ class Reference:
         """All agreement versions of a partner, by id and version."""
         return [a for a in self.agreements if a.terms.partner == partner_id]
 
+    def with_parts_of(self, partner_id: str) -> set[str]:
+        """The partners that have a part in shares of a partner's agreements."""
+        own = {one.terms.agreement for one in self.agreements_of(partner_id)}
+        return {
+            one.terms.partner
+            for one in self.agreements
+            if any(part.agreement in own for part in one.terms.parts)
+        }
+
     def deals_of(self, partner_id: str) -> list[Deal]:
         """All deals of a partner, by id."""
         return sorted((d for d in self.deals if d.partner == partner_id), key=lambda d: d.deal)

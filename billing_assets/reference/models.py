@@ -524,6 +524,12 @@ class Agreement(Form):
         return f"{self.agreement}@{self.version}"
 
     @property
+    def counts_periods(self) -> bool:
+        """Whether a term counts usage over a whole period, so that no part of it stands alone."""
+        terms = (self.volume, self.commitments, self.short_calls, self.shares, self.parts)
+        return any(terms)
+
+    @property
     def pays_partner(self) -> bool:
         """Whether it is we who owe the partner what the agreement's usage comes to."""
         return (self.leg is Leg.SUPPLIER) is not self.reverse
