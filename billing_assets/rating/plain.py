@@ -213,6 +213,7 @@ class PlainRater:
             if agreement.terms.leg is leg
             and agreement.terms.service == service
             and account in agreement.terms.accounts
+            and not agreement.terms.parts
         ]
 
     def _in_force(

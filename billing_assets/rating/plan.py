@@ -263,7 +263,11 @@ class _Compiler:
         self.row_list = [empty] * (OUTSIDE + 1)
 
     def compile(self) -> RatingPlan:
-        active = [a for a in self.reference.agreements if a.start < self.end and self.start < a.end]
+        active = [
+            a
+            for a in self.reference.agreements
+            if not a.terms.parts and a.start < self.end and self.start < a.end
+        ]
         self.codes = build_code_index(_called_codes(active))
         self.callers = build_code_index(_calling_codes(active), head=4)
         self.event_types = {

@@ -454,7 +454,7 @@ class _Reader:
     def _refuse_overlaps(self, agreements: Sequence[InForce]) -> None:
         """Two agreements may not price the same account, leg and service at one time."""
         claims: dict[tuple[str, str, str, str], list[InForce]] = {}
-        for one in agreements:
+        for one in (a for a in agreements if not a.terms.parts):
             for account in one.terms.accounts:
                 key = (one.terms.partner, account, one.terms.leg, one.terms.service)
                 for other in claims.setdefault(key, []):

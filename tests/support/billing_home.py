@@ -23,10 +23,13 @@ DEMO = PROJECT_ROOT / "data" / "demo" / "reference"
 
 
 def open_home(root: Path, changes: Mapping[str, Mapping[str, str]] | None = None) -> Installation:
-    """A home with the demo's reference data; `changes` replaces texts in its files by path."""
+    """A home with the demo's reference data; `changes` replaces texts in its files by path.
+
+    In a path that is none of theirs the text '' is replaced.
+    """
     files = dict(read_folder(DEMO))
     for path, replaced in (changes or {}).items():
-        text = files[path].decode()
+        text = files.get(path, b"").decode()
         for old, new in replaced.items():
             assert old in text, f"{path} has no {old!r}"
             text = text.replace(old, new)
