@@ -1,9 +1,11 @@
-"""Late and re-rated usage under volume terms: accumulators move back and forth exactly."""
+"""Late and re-rated usage under volume terms and shares: what is counted moves back and forth."""
 
 from datetime import date
 from decimal import Decimal
 
 import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
 
 from billing_assets.charging.line import Facts
 from billing_assets.charging.lines import charge_cycle
@@ -72,3 +74,37 @@ def test_a_rebate_of_a_closed_quarter_follows_late_usage() -> None:
     now, billed = usage(minutes(50, FEBRUARY)), usage(minutes(100, FEBRUARY))
     assert money({"volume": [rule]}, now, billed) == [("rebate", "-1.50"), ("usage", "0.50")]
     assert money({"volume": [rule]}, usage(), usage(minutes(200, JANUARY))) == []
+
+
+def shared(*takes: dict) -> dict:
+    """An outpayment net of a quarter of VAT, with the provider as the last one."""
+    rule = {"share": "s", "vat": "0.25", "takes": takes, "remainder": "P01"}
+    return {"leg": "supplier", "shares": [rule]}
+
+
+ACCESS = {"priority": 1, "to": "carrier", "price": "0.004", "per": "call"}
+OURS = {"priority": 2, "to": "carrier", "share": "0.3", "at_least": "0.002"}
+parts_of_a_month = st.lists(
+    st.tuples(st.sampled_from([1, 12, 25]), st.integers(-200, 200)), max_size=6
+)
+
+
+@given(parts_of_a_month, parts_of_a_month, parts_of_a_month)
+def test_a_share_comes_to_the_same_however_its_usage_comes(
+    first: list[tuple[int, int]], second: list[tuple[int, int]], third: list[tuple[int, int]]
+) -> None:
+    """What three cycles bill of a month, some of it taken back, is what one would have."""
+    agreements = reference(agreement(**shared(ACCESS, OURS))).agreements
+
+    def exact(now: list[tuple[int, int]], before: list[tuple[int, int]]) -> Decimal:
+        rows = [
+            usage(*(minutes(count, date(2026, 3, day)) for day, count in some))
+            for some in (now, before)
+        ]
+        made = charge_cycle(Facts(MARCH, agreements, rows[0], rows[1]), buckets=4, sources={})
+        lines = made.filter(pl.col("kind") == "share")
+        assert lines.height <= 1
+        return sum(lines["exact_amount"], Decimal(0))
+
+    in_turn = exact(first, []) + exact(second, first) + exact(third, first + second)
+    assert in_turn == exact(first + second + third, [])

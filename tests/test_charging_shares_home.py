@@ -12,6 +12,7 @@ from billing_assets.charging.run import imbalance
 from billing_assets.installation import Installation
 from billing_assets.invoicing.adjusting import open_adjustment
 from billing_assets.invoicing.document import Document
+from billing_assets.invoicing.explain import explain_line
 from billing_assets.invoicing.prove import prove
 from billing_assets.invoicing.run import run_cycle
 from billing_assets.lake.tables import CHARGE
@@ -98,6 +99,9 @@ def test_the_self_billed_document_of_an_outpayment_is_proved(tmp_path: Path) -> 
         Decimal("3.60"), Decimal(1000), Decimal("0.0036"),
     )  # fmt: skip
     assert "P12" not in " ".join(line.steps)
+    explained = explain_line(home, stored.id, line.number)
+    assert (explained.records, explained.amount) == (1000, "6.0000000000")
+    assert (explained.rule, explained.inputs["base"]) == ("outpayment", "6")
     assert [check for check in prove(home, stored.id) if not check.ok] == []
 
 

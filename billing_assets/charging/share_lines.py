@@ -209,6 +209,7 @@ def _line(
         inputs={
             "window": f"{shared.window[0]}/{shared.window[1]}",
             "of": shared.agreement.terms.key,
+            "rate": _retail(change),
             "retail": count_text(pool.gross),
             "base": count_text(pool.net),
             "units": count_text(pool.units),
@@ -234,13 +235,18 @@ def _single_price(exact: Fraction, units: Fraction) -> Decimal | None:
     return price if Fraction(price) == exact / units else None
 
 
+def _retail(change: Change) -> str:
+    """The price of a unit at which a pool's usage was rated, empty when it has none."""
+    rate_e10 = change.labels["rate_e10"]
+    return "" if rate_e10 is None else plain(Decimal(rate_e10).scaleb(-10))
+
+
 def _pool_steps(terms: Agreement, change: Change) -> Iterator[str]:
     """Where the money that is shared comes from."""
-    pool, rate_e10 = change.now, change.labels["rate_e10"]
-    retail = "" if rate_e10 is None else f" at {plain(Decimal(rate_e10).scaleb(-10))}"
+    pool, retail = change.now, _retail(change)
     yield (
         f"retail price of {pool.records} records, {pool.calls} answered, "
-        f"{count_text(pool.units)} {terms.priced_unit}s{retail}: "
+        f"{count_text(pool.units)} {terms.priced_unit}s{' at ' * bool(retail)}{retail}: "
         f"{count_text(pool.gross)} {terms.currency}"
     )
     if pool.rule.vat:

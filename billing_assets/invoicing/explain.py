@@ -150,9 +150,8 @@ def _bills(name: str, content: Document, row: Mapping[str, str | None]) -> Bille
     fitting = [
         line
         for line in content.lines
-        if line.kind == "usage"
+        if (line.kind == "share" or (line.kind == "usage" and line.price in (rate, None)))
         and all(getattr(line, word) == (row[word] or "") for word in words)
-        and line.price in (rate, None)
     ]
     # a line's days are those of its usage in the agreement's zone, a row's those of the document
     fitting.sort(key=lambda line: not line.first_day <= day <= line.last_day)
@@ -192,7 +191,11 @@ def explain_line(home: Installation, document: str, number: int) -> LineExplaine
         raise NotFound(
             f"{document} has no line {number}", hint=f"it has lines 1 to {len(content.lines)}"
         )
-    legs = _legs(home, stored, content, line)
+    charge = _charge(home, stored, line)
+    inputs = json.loads(str(charge.get("inputs") or "{}"))
+    # of a revenue share the records are behind the line, at the retail price
+    price = inputs.get("rate") or None if line.kind == "share" else line.price
+    legs = _legs(home, stored, content, line, None if price is None else Decimal(price))
     totals = legs.select(
         pl.len().alias("records"), pl.col("amount_e10").cast(pl.Int128).sum().alias("e10")
     ).collect(engine="streaming")
@@ -204,12 +207,11 @@ def explain_line(home: Installation, document: str, number: int) -> LineExplaine
         .collect()
     )
     sample = legs.sort("event_time", "record_id").head(SAMPLE).collect(engine="streaming")
-    charge = _charge(home, stored, line)
     return LineExplained(
         document=document,
         line=line,
         rule=str(charge.get("rule") or ""),
-        inputs=json.loads(str(charge.get("inputs") or "{}")),
+        inputs=inputs,
         sources=json.loads(str(charge.get("sources") or "{}")),
         records=int(totals["records"][0]),
         amount=f"{from_e10(int(totals['e10'][0] or 0)):f}",
@@ -255,8 +257,13 @@ def _stored(home: Installation, document: str) -> Draft:
         raise
 
 
-def _legs(home: Installation, stored: Draft, content: Document, line: Line) -> pl.LazyFrame:
-    """The rated legs behind a usage line, at the versions that the document pins."""
+def _legs(
+    home: Installation, stored: Draft, content: Document, line: Line, price: Decimal | None
+) -> pl.LazyFrame:
+    """The rated legs behind a line of usage or of a share, at the versions that the document pins.
+
+    `price` is that of their unit.
+    """
     days = json.loads(_sources(home, stored, line)).get("days") or []
     part = None
     if days:
@@ -268,7 +275,7 @@ def _legs(home: Installation, stored: Draft, content: Document, line: Line) -> p
         if not part["day"]:
             return pl.LazyFrame(schema=RATED_LEG.schema)
     legs = home.lake.scan(RATED_LEG, stored.pins.get(RATED_LEG.name), part)
-    price = None if line.price is None else int(line.price.scaleb(10))
+    rate = None if price is None else int(price.scaleb(10))
     return legs.filter(
         pl.col("partner") == content.partner,
         pl.col("agreement") == line.agreement,
@@ -278,8 +285,8 @@ def _legs(home: Installation, stored: Draft, content: Document, line: Line) -> p
         pl.col("band") == line.band,
         pl.col("origin") == line.origin,
         pl.col("local_day").is_between(line.first_day, line.last_day),
-        pl.col("rate_e10").eq_missing(pl.lit(price, pl.Int64)),
-        pl.lit(line.kind == "usage"),
+        pl.col("rate_e10").eq_missing(pl.lit(rate, pl.Int64)),
+        pl.lit(line.kind in ("usage", "share")),
     )
 
 
