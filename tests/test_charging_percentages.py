@@ -81,8 +81,8 @@ def test_reverse_billing_turns_it_and_earlier_usage_is_counted(tmp_path: Path) -
     [
         ({"rate": "2"}, "percentages.0.rate", "equal to 1"),
         ({"rate": "0"}, "percentages.0.rate", "greater than 0"),
-        ({"destinations": ["Frence"]}, "percentages.destinations", "no destination of the"),
-        ({"destinations": ["UK"]}, "percentages.destinations", "part of what group prices"),
+        ({"destinations": ["Frence"]}, "percentages.0.destinations", "no destination of the"),
+        ({"destinations": ["UK"]}, "percentages.0.destinations", "part of what group prices"),
     ],
 )
 def test_wrong_percentages_are_refused_at_load(change: dict, place: str, said: str) -> None:
@@ -91,4 +91,5 @@ def test_wrong_percentages_are_refused_at_load(change: dict, place: str, said: s
     form = agreement(rates=RATES, volume=[group], percentages=[{**FEE, **change}])
     problems = loaded([form]).problems
     assert problems[0].field == place
+    assert problems[0].row
     assert said in problems[0].message

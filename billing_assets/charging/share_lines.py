@@ -131,9 +131,10 @@ def _share_line(facts: Facts, shared: Shared, change: Change) -> Iterator[Line]:
     terms, rule = shared.agreement.terms, shared.rule
     parts = change.now.parts()
     now, before = due(terms, rule, parts), due(terms, rule, change.was.parts())
-    payee = terms.partner if terms.pays_partner else "us"
     steps = [*_pool_steps(terms, change), *_take_steps(terms, rule, parts)]
-    steps.append(f"to {payee}: {count_text(now)}")
+    if rule.chain or not terms.pays_partner or sum(p.to == terms.partner for p in parts) > 1:
+        payee = terms.partner if terms.pays_partner else "us"
+        steps.append(f"to {payee}: {count_text(now)}")
     yield from _line(
         facts, terms, shared, change, key=("share", *_key(shared, change)), rule=rule.share,
         name=rule.name, money=(before, now), steps=steps,

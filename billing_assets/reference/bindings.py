@@ -108,8 +108,8 @@ def _term_problems(
 def unrated_destinations(terms: Agreement, rated: set[str], file: str) -> Iterator[Problem]:
     """Destinations that shares and percentages name and no rate does: their usage goes free."""
     for field, name, term in [
-        *(("shares", one.share, one) for one in terms.shares),
-        *(("percentages", one.percentage, one) for one in terms.percentages),
+        *((f"shares.{n}", one.share, one) for n, one in enumerate(terms.shares)),
+        *((f"percentages.{n}", one.percentage, one) for n, one in enumerate(terms.percentages)),
     ]:
         for destination in sorted(set(term.destinations) - rated):
             said = f"is no destination of the agreement's rates, and {name} names it"
@@ -121,25 +121,26 @@ def _percentage_problems(terms: Agreement, file: str) -> Iterator[Problem]:
     together = [
         rule
         for rule in terms.volume
-        if rule.model in ("graduated", "all_unit", "bundle") and not rule.in_call_order
+        if rule.model in ("all_unit", "bundle")
+        or (rule.model == "graduated" and not rule.in_call_order)
     ]
-    for one in terms.percentages:
+    for number, one in enumerate(terms.percentages):
         named = set(one.destinations)
         for rule in together if named else []:
             priced = set(rule.destinations)
             if not priced or (priced & named and not priced <= named):
                 said = f"names a part of what {rule.rule} prices together"
-                yield Problem(said, file, None, "percentages.destinations", one.percentage)
+                yield Problem(said, file, None, f"percentages.{number}.destinations", rule.rule)
 
 
 def _part_problems(
     terms: Agreement, file: str, agreements: Mapping[str, Agreement]
 ) -> Iterator[Problem]:
     """Parts of shares that are none, or in which the partner has no part."""
-    for one in terms.parts:
+    for number, one in enumerate(terms.parts):
         named = [a for a in agreements.values() if a.agreement == one.agreement]
         rules = [rule for a in named for rule in a.shares if rule.share == one.share]
-        place = (file, None, f"parts.{one.part}")
+        place = (file, None, f"parts.{number}")
         if not rules:
             yield Problem("names no share of an agreement", *place, f"{one.agreement} {one.share}")
         elif {a.currency for a in named} != {terms.currency}:

@@ -445,11 +445,20 @@ class _Reader:
         if self.problems:
             return list(agreements)
         bound, problems = bind(deals, {a.terms.key: (a.terms, a.file) for a in agreements})
-        self.problems += problems
         for one in agreements:
             rated = set(one.deck.rows["destination"])
-            self.problems += unrated_destinations(one.terms, rated, one.file)
+            problems += unrated_destinations(one.terms, rated, one.file)
+        self.problems += [self._with_row(problem) for problem in problems]
         return [replace(a, terms=bound[a.terms.key]) for a in agreements]
+
+    def _with_row(self, problem: Problem) -> Problem:
+        """A problem of a term with the line on which its field stands."""
+        located = self._located(problem.file) if problem.row is None else None
+        if located is None:
+            return problem
+        steps = problem.field.split(".")
+        row = located.line(tuple(int(step) if step.isdigit() else step for step in steps))
+        return replace(problem, row=row)
 
     def _refuse_overlaps(self, agreements: Sequence[InForce]) -> None:
         """Two agreements may not price the same account, leg and service at one time."""
