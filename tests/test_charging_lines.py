@@ -86,7 +86,7 @@ def test_a_line_priced_by_the_period_rounds_its_minutes_once_and_keeps_the_recor
     assert (line["quantity"], line["amount"]) == (4, Decimal("1.04"))
     assert line["exact_amount"] == Decimal("1.036")
     assert "3.6 billed minutes" in line["steps"]
-    assert "rounded half_up to 0 decimals: 4 minutes at 0.01 and fees of 1" in line["steps"]
+    assert "rounded half up to 0 decimals: 4 minutes at 0.01 and fees of 1" in line["steps"]
 
 
 def test_reverse_billing_by_the_period_has_a_negative_quantity_and_amount() -> None:

@@ -42,7 +42,7 @@ def test_a_percentage_of_all_usage_and_one_of_named_destinations(tmp_path: Path)
         "France: 10",
         "UK: 12.31",
         "2% of 22.31 EUR",
-        "line rounded half_up to 2 decimals: 0.45",
+        "line rounded half up to 2 decimals: 0.45",
     ]
 
 

@@ -134,7 +134,7 @@ def test_what_ends_after_it_was_billed_in_advance_is_credited_once() -> None:
         "4 x 150 EUR a month",
         "20 of 31 days",
         "due: 387.0967741935 EUR",
-        "line rounded half_up to 2 decimals: -212.90",
+        "line rounded half up to 2 decimals: -212.90",
     ]
     assert desk.lines(month(7), ended) == [credit]
     assert desk.final(month(7), ended) == [Decimal("-212.90")]

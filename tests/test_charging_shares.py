@@ -58,7 +58,7 @@ def test_j01_a_share_of_the_retail_price_net_of_vat_transport_and_bad_debt(tmp_p
         "transport (carrier), 0.03 a minute: 300",
         "bad debt (carrier), 5% of 12096.694214876: 604.8347107438",
         "P01, 70% of 11491.8595041322: 8044.3016528926",
-        "line rounded half_up to 2 decimals: 8044.30",
+        "line rounded half up to 2 decimals: 8044.30",
     ]
 
 

@@ -157,6 +157,8 @@ def test_d05_s10_a_rebate_on_all_minutes_once_in_the_quarter_s_last_cycle(tmp_pa
     calls = minutes(40000, number="351212345678", duration_s=77)
     found = lines(tmp_path, terms, [calls])
     assert shown(found) == [("rebate", "-15183"), ("usage", "94966")]
+    [steps] = [one["steps"] for one in found if one["kind"] == "rebate"]
+    assert steps[0] == "2026-01-01 to 2026-03-31: 151833.3333 minutes"
     below = {**rebate, "opening": [{"until": "2026-02-28", "quantity": "98000"}]}
     assert shown(lines(tmp_path, {**terms, "volume": [below]}, [calls])) == [("usage", "94966")]
 

@@ -11,12 +11,13 @@ from pypdf import PdfReader
 
 from billing_assets.core.errors import BillingError, NotFound
 from billing_assets.core.settings import PROJECT_ROOT
-from billing_assets.invoicing.document import Document
+from billing_assets.invoicing.document import Corrected, Document, Kind, References
 from billing_assets.invoicing.finalise import revised
 from billing_assets.invoicing.layout import render_layout, template_hash, typst_literal
 from billing_assets.invoicing.pdf import render_pdf
 from billing_assets.invoicing.ubl import render_ubl
-from tests.support.invoicing_cases import charge, document, partner, recurring
+from billing_assets.reference.models import Bank
+from tests.support.invoicing_cases import ISSUE_DATE, charge, document, partner, recurring
 
 TEMPLATES = PROJECT_ROOT / "templates"
 HOSTILE = '#panic("no") *b* [x] $ @ref \\ "q"'
@@ -265,3 +266,48 @@ def test_a_cost_statement_asks_for_no_payment() -> None:
     assert "Cost statement P14/2026-03" in text
     assert "IBAN" not in text
     assert "DRAFT" not in text
+
+
+NOTE = {
+    "references": References(corrects=Corrected(number="FT 2026/000001", issue_date=ISSUE_DATE)),
+    "notes": ("Goodwill",),
+}
+
+
+def test_a_credit_note_credits_and_asks_for_no_payment() -> None:
+    made = document([charge(kind="correction", records=0, answered=0, steps='["Goodwill"]')])
+    text = printed(revised(made, kind=Kind.CREDIT_NOTE, number="NC 2026/000001", **NOTE))
+    assert "Credit note NC 2026/000001" in text
+    assert "Corrects FT 2026/000001" in text
+    assert "Total credited EUR 7.38" in text
+    assert "asks for no payment" in text
+    assert [word for word in ("IBAN", "Due date", "Total due", "Records") if word in text] == []
+    assert text.count("Goodwill") == 1
+
+
+def test_a_debit_note_asks_for_its_payment() -> None:
+    made = revised(document(), kind=Kind.DEBIT_NOTE, number="ND 2026/000001", **NOTE)
+    text = printed(made)
+    assert all(word in text for word in ("Debit note ND 2026/000001", "IBAN", "Total due"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "title"),
+    [
+        (Kind.CREDIT_NOTE, "Self-billed credit note AF 2026/000002"),
+        (Kind.SELF_BILLED, "Self-billed debit note AF 2026/000002"),
+    ],
+)
+def test_a_note_to_a_self_billed_invoice_says_that_it_is_one(kind: Kind, title: str) -> None:
+    bank = Bank(beneficiary="Polar", iban="PT50000201231234567890154", bic="FARLPTPL")
+    to = partner("AE", self_billing=True).model_copy(update={"bank": bank})
+    made = revised(document([charge(leg="supplier")], to=to), kind=kind, number="AF 2026/000002")
+    assert title in printed(revised(made, **NOTE))
+
+
+@pytest.mark.parametrize("language", ["en", "pt", "de", "es", "fr"])
+def test_every_section_and_unit_of_a_charge_has_its_word(language: str) -> None:
+    words = yaml.safe_load((TEMPLATES / "default" / "words.yaml").read_text("utf-8"))[language]
+    assert {"volume", "shortfall", "capacity", "one_time", "share"} <= words["sections"].keys()
+    units = {"minute", "call", "message", "mb", "mbps", "month", "period", "unit", "event"}
+    assert units <= words["units"].keys() & words["unit_titles"].keys()

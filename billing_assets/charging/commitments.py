@@ -5,7 +5,7 @@ from datetime import timedelta
 from fractions import Fraction
 
 from billing_assets.charging.accumulator import life, settled, windows
-from billing_assets.charging.line import Facts, Line, count_text, plain, rule_line
+from billing_assets.charging.line import Facts, Line, count_text, plain, rule_line, shown_text
 from billing_assets.charging.priced import Priced
 from billing_assets.charging.volume import excess, missing
 from billing_assets.charging.volume_lines import counted, spent
@@ -151,18 +151,18 @@ def _steps(
     of = currency if terms.quantity is None else f"{unit}s"
     whole = Fraction(terms.amount or terms.quantity or 0)
     short, settled_at = missed
-    steps = [f"committed {count_text(whole)} {of}"]
+    steps = [f"committed {shown_text(whole)} {of}"]
     if share != 1:
-        steps.append(f"{share} of the days: {count_text(whole * share)}")
+        steps.append(f"{share} of the days: {shown_text(whole * share)}")
     if terms.tolerance:
         floor = whole * share * (1 - Fraction(terms.tolerance))
-        steps.append(f"tolerance {plain(terms.tolerance)}: {count_text(floor)} {of}")
-    steps.append(f"reached {count_text(now)} {of}")
+        steps.append(f"tolerance {plain(terms.tolerance)}: {shown_text(floor)} {of}")
+    steps.append(f"reached {shown_text(now)} {of}")
     if carried:
-        steps.append(f"carried from the period before {count_text(carried)} {of}")
-    steps.append(f"missing {count_text(short)} {of}")
+        steps.append(f"carried from the period before {shown_text(carried)} {of}")
+    steps.append(f"missing {shown_text(short)} {of}")
     if settled_at is not None:
-        steps.append(f"charged before: {count_text(settled_at)} {of}")
+        steps.append(f"charged before: {shown_text(settled_at)} {of}")
     if terms.price is not None:
         steps.append(f"at {plain(terms.price)} {currency} a {unit}")
     return steps

@@ -149,7 +149,7 @@ def line_amount(terms: Agreement, exact: Fraction | Decimal) -> tuple[Decimal, s
     rounding = terms.rounding.line
     decimals = minor_units(terms.currency) if rounding.decimals is None else rounding.decimals
     amount = round_amount(exact, decimals, rounding.method)
-    said = f"line rounded {rounding.method} to {decimals} decimals: {amount}"
+    said = f"line rounded {rounding.method.replace('_', ' ')} to {decimals} decimals: {amount}"
     return amount, said if amount != exact else ""
 
 
@@ -221,8 +221,14 @@ def days_in_force(agreement: InForce) -> tuple[date, date]:
 
 
 def count_text(units: Fraction | Decimal | int) -> str:
-    """A quantity for people, to ten decimals."""
+    """A quantity to ten decimals."""
     return plain(round_amount(units, 10, Rounding.HALF_UP))
+
+
+def shown_text(units: Fraction | Decimal | int) -> str:
+    """A quantity for people: exact where ten decimals hold it, else to four (thirds of minutes)."""
+    ten = round_amount(units, 10, Rounding.HALF_UP)
+    return plain(ten if ten == units else round_amount(units, 4, Rounding.HALF_UP))
 
 
 def plain(value: Decimal) -> str:

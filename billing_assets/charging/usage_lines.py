@@ -15,9 +15,9 @@ from billing_assets.charging.line import (
     REPLACED,
     Facts,
     Line,
-    count_text,
     line_amount,
     plain,
+    shown_text,
 )
 from billing_assets.core.money import Rounding, from_e10, round_amount
 from billing_assets.rating.plan import units_per_price
@@ -77,7 +77,7 @@ def _line(terms: Agreement, row: dict[str, Any], rule: str | None) -> Line:
     price = from_e10(int(str(rate))) if rate is not None else None
     unit = terms.priced_unit
     steps = [
-        f"{row['records']} records, {row['answered']} answered, {count_text(units)} billed {unit}s",
+        f"{row['records']} records, {row['answered']} answered, {shown_text(units)} billed {unit}s",
         f"sum of records, each rounded by the agreement: {plain(exact)} {terms.currency}",
     ]
     if price is not None:
@@ -131,7 +131,8 @@ def _by_period(
     rounded = round_amount(units, rounding.decimals, rounding.method)
     due = Fraction(rounded) * Fraction(price) * (-1 if terms.reverse else 1) + Fraction(fees)
     steps.append(
-        f"the period's quantity rounded {rounding.method} to {rounding.decimals} decimals: "
+        f"the period's quantity rounded {rounding.method.replace('_', ' ')} "
+        f"to {rounding.decimals} decimals: "
         f"{plain(rounded)} {terms.priced_unit}s at {plain(price)}"
         + (f" and fees of {plain(fees)}" if fees else "")
     )

@@ -20,7 +20,7 @@ from billing_assets.charging.accumulator import (
     settled,
     windows,
 )
-from billing_assets.charging.line import Facts, Line, count_text, plain, rule_line
+from billing_assets.charging.line import Facts, Line, count_text, plain, rule_line, shown_text
 from billing_assets.charging.priced import Priced, Worth
 from billing_assets.charging.share_lines import share_out
 from billing_assets.charging.usage_lines import replaced_lines
@@ -146,7 +146,7 @@ class _Step:
 
     def _tier(self, tier: Tier, part: Fraction, destination: str) -> Line:
         price = tier.price or 0
-        said = f"tier {self._said(tier)}: {count_text(part)} {self._unit}s at {price}"
+        said = f"tier {self._said(tier)}: {shown_text(part)} {self._unit}s at {price}"
         return self._line(
             (self.rule.tiers.index(tier), destination),
             part * Fraction(price),
@@ -164,7 +164,7 @@ class _Step:
         yield self._line(
             ("reached",),
             self.own * price,
-            [self._position(), f"{count_text(end)} {self._unit}s reach {self._said(reached)}"],
+            [self._position(), f"{shown_text(end)} {self._unit}s reach {self._said(reached)}"],
             title=f"{self._name}, {self._said(reached)}",
             quantity=self.own,
             price=reached.price,
@@ -174,7 +174,7 @@ class _Step:
                 ("repriced",),
                 was * (price - Fraction(earlier)),
                 [
-                    f"{count_text(was)} {self._unit}s of before, billed at {earlier}",
+                    f"{shown_text(was)} {self._unit}s of before, billed at {earlier}",
                     f"now all at {reached.price}",
                 ],
                 title=f"{self._name}, earlier usage priced again",
@@ -188,17 +188,17 @@ class _Step:
         now, was = self.start + self.own, self.start
         reached = tier_reached(self.rule, now)
         fee = Fraction(reached.fee or 0) * self.share
-        steps = [f"{count_text(now)} {self._unit}s reach {self._said(reached)}: {reached.fee}"]
+        steps = [f"{shown_text(now)} {self._unit}s reach {self._said(reached)}: {reached.fee}"]
         if self.settled.before:
             fee -= Fraction(tier_reached(self.rule, was).fee or 0) * self.share
-            steps.append(f"less what {count_text(was)} {self._unit}s came to")
+            steps.append(f"less what {shown_text(was)} {self._unit}s came to")
         yield self._line(("fee",), fee, steps, title=self._name, quantity=1, unit="period")
 
     def _bundle(self) -> Iterator[Line]:
         rule = self.rule
         inside = inside_bundle(self.included, self.start, self.own)
         if self.settled.now and rule.fee:
-            said = f"{plain(rule.fee)} {self.terms.currency} for {count_text(self.included)} "
+            said = f"{plain(rule.fee)} {self.terms.currency} for {shown_text(self.included)} "
             steps = [f"{said}{self._unit}s, used or not"]
             if self.share != 1:
                 steps.append(f"{self.share} of the period's days")
@@ -206,15 +206,15 @@ class _Step:
                 ("fee",), Fraction(rule.fee) * self.share, steps, title=self._name,
                 quantity=1, unit="period", price=rule.fee,
             )  # fmt: skip
-        parts = [("inside", inside, rule.price, f"up to {count_text(self.included)}")]
+        parts = [("inside", inside, rule.price, f"up to {shown_text(self.included)}")]
         if rule.overage_price is not None:
-            above = f"above {count_text(self.included)}"
+            above = f"above {shown_text(self.included)}"
             parts.append(("above", self.own - inside, rule.overage_price, above))
         for word, part, price, said in parts:
             yield self._line(
                 (word,),
                 part * Fraction(price),
-                [self._position(), f"{said}: {count_text(part)} {self._unit}s at {plain(price)}"],
+                [self._position(), f"{said}: {shown_text(part)} {self._unit}s at {plain(price)}"],
                 title=f"{self._name}, {said} {self._unit}s",
                 quantity=part,
                 price=price,
@@ -256,7 +256,7 @@ class _Step:
     def _position(self) -> str:
         return (
             f"{self.one.window[0]} to {self.one.window[1] - timedelta(days=1)}: "
-            f"{count_text(self.start)} {self._unit}s before, {count_text(self.own)} in this cycle"
+            f"{shown_text(self.start)} {self._unit}s before, {shown_text(self.own)} in this cycle"
         )
 
 
@@ -285,10 +285,11 @@ def _credit(
     else:
         was, now = spent(agreement, rule, window, priced)
         unit = terms.currency
-    due, steps = credited(rule, now), [f"{window[0]} to {window[1]}: {count_text(now)} {unit}"]
+    days = f"{window[0]} to {window[1] - timedelta(days=1)}"
+    due, steps = credited(rule, now), [f"{days}: {shown_text(now)} {unit}"]
     if when.before:
         due -= credited(rule, was)
-        steps.append(f"less what {count_text(was)} {unit} came to")
+        steps.append(f"less what {shown_text(was)} {unit} came to")
     else:
         reached = tier_reached(rule, now)
         share = reached.price if rule.model == "rebate" else reached.discount

@@ -14,6 +14,7 @@ from billing_assets.core.errors import BillingError, NotFound, StateError
 from billing_assets.core.money import minor_units
 from billing_assets.installation import Installation
 from billing_assets.invoicing.document import (
+    CORRECTION_LINE,
     Corrected,
     Document,
     Kind,
@@ -146,7 +147,7 @@ def _part(line: Line, amount: Decimal, currency: str, reason: str) -> Line:
         raise BillingError(f"{amount} has more than the {decimals} decimals of {currency}")
     return line.model_copy(
         update={
-            "kind": "correction",
+            "kind": CORRECTION_LINE,
             "quantity": Decimal(1 if exact >= 0 else -1),
             "unit": "event",
             "price": None,

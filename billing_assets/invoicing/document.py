@@ -96,6 +96,10 @@ UNNUMBERED = (Kind.PRO_FORMA, Kind.DECLARATION, Kind.COST_STATEMENT)
 """Kinds that are no fiscal documents: they have no number, no XML and no journal."""
 
 
+CORRECTION_LINE = "correction"
+"""Kind of a note's line whose amount a person has given."""
+
+
 XmlProfile = Literal["ubl", "peppol-bis-3", "peppol-self-billing-3", "ubl-schema-only"]
 
 

@@ -28,7 +28,15 @@ from typing_extensions import override
 from billing_assets.core.errors import BillingError, NotFound
 from billing_assets.core.ids import canonical_json, sha256_of
 from billing_assets.core.money import Rounding, minor_units, round_amount
-from billing_assets.invoicing.document import UNNUMBERED, Document, Line, Subtotal, ratio_text
+from billing_assets.invoicing.document import (
+    CORRECTION_LINE,
+    UNNUMBERED,
+    Document,
+    Kind,
+    Line,
+    Subtotal,
+    ratio_text,
+)
 from billing_assets.invoicing.statement import Statement
 
 DEFAULT: Final = "default"
@@ -222,9 +230,12 @@ def _context(
         "home_rate": home and ratio_text(home.rate),
         "home_decimals": home and minor_units(home.currency),
         "number": number,
-        "title": f"{words['kinds'][document.kind]} {number}",
+        "title": f"{words['kinds'][_titled(document)]} {number}",
+        "titled": _titled(document),
+        "is_credit": document.kind is Kind.CREDIT_NOTE,
         "is_draft": document.is_draft and not unnumbered,
         "groups": [_group(document, subtotal) for subtotal in document.subtotals],
+        "counted": any(subtotal.records for subtotal in document.subtotals),
         "record_kind": services.pop() if len(services) == 1 else "mixed",
         "derived": [line.model_dump() for line in document.lines if _is_derived(line)],
         "by_record": any(line.kind == "usage" for line in document.lines),
@@ -270,8 +281,20 @@ def _has_own_days(line: Line, document: Document) -> bool:
 
 
 def _is_derived(line: Line) -> bool:
-    """Usage is price times quantity by record; any other charge shows how it came about."""
-    return line.kind != "usage" and bool(line.steps)
+    """Usage is price times quantity by record; any other charge shows how it came about.
+
+    That of a correction is its reason, which stands among the notes.
+    """
+    return line.kind not in ("usage", CORRECTION_LINE) and bool(line.steps)
+
+
+def _titled(document: Document) -> str:
+    """What a document is called: notes to what was self-billed say so (VAT Directive 226(10a))."""
+    if document.kind is Kind.CREDIT_NOTE and not document.ours:
+        return "self_billed_credit"
+    if document.kind is Kind.SELF_BILLED and document.references.corrects:
+        return "self_billed_debit"
+    return document.kind.value
 
 
 def _day(day: date, locale: Locale) -> str:
