@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from billing_assets.charging.accruals import accrue
 from billing_assets.charging.cycles import registered_cycle
 from billing_assets.charging.run import imbalance
 from billing_assets.installation import Installation
@@ -85,6 +86,20 @@ def test_every_party_is_charged_in_its_own_cycle_and_late_usage_follows(tmp_path
     ]  # fmt: skip
     run(home, "P12/2026-04")
     assert len(charged(home, "P12/2026-04")) == 2
+
+
+def test_parts_are_accrued_until_their_cycle_is_billed(tmp_path: Path) -> None:
+    home = open_home(tmp_path, vas())
+    use(home, minutes(MARCH, 1000))
+
+    def accrued(at: date) -> dict[str, Decimal]:
+        """Money by partner, without fees."""
+        made = accrue(at, home.reference, home.lake, home.registry, buckets=home.settings.buckets)
+        rows = made.rows.filter(pl.col("kind") == "share")
+        return dict(rows.group_by("partner").agg(pl.col("amount").sum()).iter_rows())
+
+    both = {"P11": Decimal("3.60"), "P12": Decimal("0.90")}
+    assert accrued(MARCH) == accrued(date(2026, 4, 30)) == both
 
 
 def test_the_self_billed_document_of_an_outpayment_is_proved(tmp_path: Path) -> None:

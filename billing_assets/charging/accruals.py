@@ -282,6 +282,17 @@ class _Partner:
         then = {one: usage(one) for one in sorted(everything.versions)}
         return unbilled_usage(everything, usage(self.version), then)
 
+    def _shared_days(self) -> list[date]:
+        """Days of usage of other partners in whose shares this one has a part."""
+        named = {part.agreement for terms in self.terms.values() for part in terms.parts}
+        if not named:
+            return []
+        of_sources = pl.col("agreement").str.split("@").list.first().is_in(sorted(named))
+        rows = self.lake.scan(USAGE_DAILY, self.version).filter(
+            of_sources, pl.col("local_day") <= self.at
+        )
+        return rows.select("local_day").unique().collect()["local_day"].sort().to_list()
+
     def _due(self) -> list[RegisteredCycle]:
         """The cycles that have not been billed by the day, registered or not, in order."""
         waiting = [
@@ -291,7 +302,7 @@ class _Partner:
         # what is older than all cycles known comes late to the first that is not billed
         begun = min((min(one.period.start, self.at) for one in self.known), default=date.min)
         after = max((one.end for one in final if one.end <= self.at), default=self.at)
-        days = [*self.unbilled["local_day"], *self.usage["local_day"]]
+        days = [*self.unbilled["local_day"], *self.usage["local_day"], *self._shared_days()]
         first = max(begun, min([after, self.at, *days]))
         names = {one.id for one in self.known}
         if self.partner.cadence is not Cadence.AD_HOC:
