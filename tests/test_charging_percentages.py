@@ -76,6 +76,26 @@ def test_reverse_billing_turns_it_and_earlier_usage_is_counted(tmp_path: Path) -
     ]
 
 
+def test_a_hub_that_sells_at_cost_keeps_its_least_margin_by_line(tmp_path: Path) -> None:
+    """5 % of 0.0300 is more than 0.0012, of 0.0200 and 0.0123 less."""
+    hub = {"percentage": "hub", "title": "Margin", "rate": "0.05", "at_least": "0.0012"}
+    usage = [minutes(10000, DE), minutes(10000, FR), minutes(10000)]
+    found = charged(tmp_path, {"percentages": [hub]}, usage)
+    assert surcharges(found) == [("Margin, 5%", "39.00")]
+    (line,) = [c for c in found if c["kind"] == "surcharge"]
+    assert line["steps"] == [
+        "France: 200, at least 0.0012 a minute: 12",
+        "Germany: 300",
+        "UK: 123, at least 0.0012 a minute: 12",
+        "5% of 623 EUR, no line below its least amount",
+        "39 EUR",
+    ]
+    free = charged(tmp_path, {"percentages": [hub], "bill_and_keep": True}, usage)
+    assert surcharges(free) == []
+    back = charged(tmp_path, {"percentages": [hub], "reverse": True}, usage)
+    assert surcharges(back) == [("Margin, 5%", "-39.00")]
+
+
 @pytest.mark.parametrize(
     ("change", "place", "said"),
     [

@@ -161,3 +161,52 @@ def test_a_percentage_of_what_is_adjusted_is_adjusted_with_it(
     run(home, "P03/2026-W12")
     fees = [amount for _, amount in charged(home, "P03/2026-W12", "surcharge")]
     assert fees == [Decimal("0.06")] if at_once else [Decimal("0.06"), Decimal("0.30")]
+
+
+PASSING = """\
+agreement: P02-{leg}-CASCADE
+partner: P02
+leg: {leg}
+accounts: [{account}]
+from: 2026-01-01
+zone: Europe/Lisbon
+currency: EUR
+parts:
+  - {{part: cascade, title: Cascade, agreement: P03-VOICE, share: cascade}}
+"""
+CASCADE = """\
+shares:
+  - share: cascade
+    chain: true
+    takes: [{priority: 1, to: P02, passes_on: 0.0050}]
+    remainder: P14
+rates:"""
+
+
+def test_a_party_in_the_middle_of_a_cascade_gets_and_owes_in_its_own_cycle(tmp_path: Path) -> None:
+    """P03 pays 6.00 by the week; it reaches P02, which passes 5.00 on in its month."""
+    home = open_home(
+        tmp_path,
+        {
+            "agreements/P03-VOICE.yaml": {"rates:": CASCADE},
+            "agreements/P02-IN.yaml": {"": PASSING.format(leg="supplier", account="P02-REG")},
+            "agreements/P02-OUT.yaml": {"": PASSING.format(leg="customer", account="P02-REG")},
+        },
+    )
+    names = {"partner": "P03", "agreement": "P03-VOICE@1", "destination": "PT Mobile"}
+    use(home, {**names, "local_day": MARCH, "day": MARCH, "records": 1000})
+    run(home, "P03/2026-W11")
+    assert charged(home, "P03/2026-W11", "usage") == [("PT Mobile", Decimal("6.00"))]
+    assert charged(home, "P03/2026-W11") == []
+    done = run(home, "P02/2026-03")
+    assert done.state == "draft", done.findings
+    (stored,) = issue(home, "P02/2026-03")
+    document = Document.model_validate_json(home.blobs.get(stored.canonical_sha256))
+    assert [(line.description, line.amount, line.steps[1]) for line in document.lines] == [
+        ("Cascade, PT Mobile", Decimal("5.00"), "to P14: 5")
+    ]
+    assert [check for check in prove(home, stored.id) if not check.ok] == []
+    rows = home.lake.scan(CHARGE, part={"cycle": ["P02/2026-03"]}).collect()
+    assert dict(rows.select("leg", "amount").iter_rows()) == {
+        "customer": Decimal("5.00"), "supplier": Decimal("6.00"),
+    }  # fmt: skip

@@ -6,7 +6,15 @@ from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 
-from billing_assets.charging.line import ADJUSTS, Facts, Line, inputs_of, plain, rule_line
+from billing_assets.charging.line import (
+    ADJUSTS,
+    Facts,
+    Line,
+    count_text,
+    inputs_of,
+    plain,
+    rule_line,
+)
 from billing_assets.reference.fees import PERCENTAGE_OF, Percentage
 from billing_assets.reference.models import Agreement
 
@@ -31,6 +39,8 @@ def _counts(terms: Agreement, one: Percentage, line: Line) -> bool:
     columns = line.columns
     if columns["agreement"] != terms.key or columns["kind"] not in PERCENTAGE_OF:
         return False
+    if columns["kind"] == "usage" and columns["rule"] == "bill_and_keep":
+        return False
     if not one.destinations or columns["destination"] in one.destinations:
         return True
     # of a rule over several destinations, all are named or none (reference.fees)
@@ -39,25 +49,23 @@ def _counts(terms: Agreement, one: Percentage, line: Line) -> bool:
 
 
 def _line(terms: Agreement, one: Percentage, group: list[Line], corrected: str) -> Line:
-    amounts = [Decimal(str(line.columns["amount"])) for line in group]
-    base = sum(amounts, Decimal(0))
+    base, exact, steps = Decimal(0), Fraction(0), list[str]()
+    for line in group:
+        amount, due, said = _of(terms, one, line)
+        base, exact = base + amount, exact + due
+        steps.append(said)
     percent = plain(100 * one.rate)
     shown = (line.columns[name] for line in group for name in ("first_day", "last_day"))
     days = [day for day in shown if isinstance(day, date)]
+    floor = "" if one.at_least is None else ", no line below its least amount"
     return rule_line(
         terms,
         key=("percentage", terms.key, one.percentage, *([corrected] if corrected else [])),
         kind="surcharge",
         title=f"{one.title}, {percent}%",
         days=(min(days), max(days)),
-        exact=Fraction(base) * Fraction(one.rate),
-        steps=[
-            *(
-                f"{line.columns['description']}: {plain(amount)}"
-                for line, amount in zip(group, amounts, strict=True)
-            ),
-            f"{percent}% of {plain(base)} {terms.currency}",
-        ],
+        exact=exact,
+        steps=[*steps, f"{percent}% of {plain(base)} {terms.currency}{floor}"],
         rule=one.percentage,
         inputs={
             "base": plain(base),
@@ -65,3 +73,15 @@ def _line(terms: Agreement, one: Percentage, group: list[Line], corrected: str) 
             **({ADJUSTS: corrected} if corrected else {}),
         },
     )
+
+
+def _of(terms: Agreement, one: Percentage, line: Line) -> tuple[Decimal, Fraction, str]:
+    """A line's amount, what the percentage makes of it, and the sentence that says so."""
+    amount, units = (Decimal(str(line.columns[name])) for name in ("amount", "quantity"))
+    due, said = Fraction(amount) * Fraction(one.rate), f"{line.columns['description']}: "
+    least = Fraction(one.at_least or 0) * abs(Fraction(units))
+    if abs(due) >= least:
+        return amount, due, said + plain(amount)
+    due = -least if units < 0 else least
+    said += f"{plain(amount)}, at least {plain(one.at_least or Decimal(0))} a {terms.priced_unit}"
+    return amount, due, f"{said}: {count_text(due)}"

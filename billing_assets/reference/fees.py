@@ -153,13 +153,15 @@ class Capacity(Form):
 class Percentage(Form):
     """A surcharge of a fraction of what usage is charged, on a line of its own.
 
-    Empty `destinations` are all. Counted is what usage lines, tiers, bundles and revenue shares
-    charge; fees for a period, credits, shortfalls and other surcharges are not.
+    `at_least` is for each unit of every line: so a hub that sells at cost keeps its margin. Empty
+    `destinations` are all. Counted is what usage lines, tiers, bundles and revenue shares charge;
+    free traffic, fees for a period, credits, shortfalls and other surcharges are not.
     """
 
     percentage: Identifier
     title: Name
     rate: Annotated[DecimalText, Field(gt=0, le=1)]
+    at_least: Price | None = None
     destinations: tuple[str, ...] = ()
 
 
