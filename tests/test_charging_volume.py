@@ -202,3 +202,26 @@ def test_e05_a_commitment_counts_by_its_days(tmp_path: Path) -> None:
     terms = commitment(amount="310", **{"from": "2026-03-11"})
     found = lines(tmp_path, terms, [minutes(100, "2026-03-12"), minutes(100)])
     assert [str(c["amount"]) for c in found if c["kind"] == "shortfall"] == ["208.00"]
+
+
+def test_each_account_has_its_own_tiers_and_a_rule_counts_the_accounts_it_names(
+    tmp_path: Path,
+) -> None:
+    tiers = [{"up_to": 100, "price": "0.10"}, {"price": "0.05"}]
+    usage = [minutes(150, in_trunk="P01-A"), minutes(50, in_trunk="sw/P01-B")]
+    accounts = {"accounts": ["P01-A", "P01-B"]}
+    apart = lines(tmp_path, {**accounts, **tiered(tiers=tiers, accumulate="by_account")}, usage)
+    assert sorted((c["description"], str(c["amount"])) for c in apart) == [
+        ("uk, P01-A, above 100 minutes", "2.50"),
+        ("uk, P01-A, up to 100 minutes", "10.00"),
+        ("uk, P01-B, up to 100 minutes", "5.00"),
+    ]
+    one = lines(tmp_path, {**accounts, **tiered(tiers=tiers, accounts=["P01-B"])}, usage)
+    assert shown(one) == [("tier", "5.00"), ("usage", "3.00")]
+
+
+def test_terms_by_account_are_noted_when_no_record_names_one(tmp_path: Path) -> None:
+    terms = {"accounts": ["P01-A", "P01-B"], **tiered(accumulate="by_account")}
+    assert priced(tmp_path, [{"rates": GROUP, **terms}], [minutes(1)])["notes"] == [
+        "A@1: terms count by account, and no record names one of P01-A, P01-B"
+    ]

@@ -89,7 +89,9 @@ def price_usage(agreements: Standalone, usage: pl.DataFrame) -> PricedUsage:
     claims = _Claims(agreements, usage)
     claimed = claims.claimed.with_columns(pl.int_range(1, pl.len() + 1).alias("record_id"))
     found = [
-        legs.join(claimed.select("record_id", "line", "records", "offer"), on="record_id")
+        legs.drop("account").join(
+            claimed.select("record_id", "line", "records", "offer", "account"), on="record_id"
+        )
         for day in claimed.partition_by("day", maintain_order=True)
         for legs in _priced_day(agreements, day)
     ]
@@ -110,7 +112,8 @@ class _Claims:
     """Which agreement prices which record: `claimed` has a row for each pair, on its trunk.
 
     A side's trunks count once any of them names an account of the agreements; then a trunk that
-    names none is unknown, and an empty one is our own side.
+    names none is unknown, and an empty one is our own side. A record is of the account that its
+    trunk names, else of the agreement's only one.
     """
 
     def __init__(self, agreements: Standalone, usage: pl.DataFrame) -> None:
@@ -127,14 +130,19 @@ class _Claims:
         self.legs = {leg for _, leg, _ in offers}
         accounts = set().union(*agreements.accounts.values())
         self.heeded = {leg for leg in self.legs if self._names_any(leg, accounts)}
-        claimed = [usage.head(0).with_columns(pl.lit(None, pl.String).alias("offer"))]
+        text = pl.lit(None, pl.String)
+        claimed = [usage.head(0).with_columns(text.alias("offer"), text.alias("account"))]
         for offer, leg, service in offers:
             rows = usage.filter(pl.col("service") == service.value)
-            if leg in self.heeded:
-                rows = rows.filter(_account(leg).is_in(agreements.accounts[offer]))
+            listed = agreements.accounts[offer]
+            account = pl.lit(next(iter(listed)) if len(listed) == 1 else offer)
+            if leg not in self.heeded:
+                self._note_accounts(agreements, offer)
+            else:
+                rows, account = rows.filter(_account(leg).is_in(listed)), _account(leg)
             trunks = {side: pl.lit(None, pl.String) for side in _SIDES.values()}
             trunks[_SIDES[leg]] = pl.lit(agreements.trunks[offer])
-            claimed.append(rows.with_columns(**trunks, offer=pl.lit(offer)))
+            claimed.append(rows.with_columns(**trunks, offer=pl.lit(offer), account=account))
         self.claimed = pl.concat(claimed)
         self.unknown = pl.concat(
             [self._unknown(leg, accounts) for leg in sorted(self.heeded)]
@@ -150,6 +158,18 @@ class _Claims:
                 "every record of its service"
             )
         return bool(named)
+
+    def _note_accounts(self, agreements: Standalone, offer: str) -> None:
+        """Tell that terms by account cannot hold when records name no account."""
+        for one in agreements.versions(offer):
+            terms = (*one.terms.volume, *one.terms.commitments, *one.terms.shares)
+            by_account = [t for t in one.terms.volume if t.accumulate == "by_account"]
+            named = [t for t in terms if t.accounts] + by_account
+            if len(agreements.accounts[offer]) > 1 and named:
+                self.notes.append(
+                    f"{one.terms.key}: terms count by account, and no record names one of "
+                    f"{', '.join(sorted(agreements.accounts[offer]))}"
+                )
 
     def _unknown(self, leg: Leg, accounts: Collection[str]) -> pl.DataFrame:
         rows = self.usage.filter(
