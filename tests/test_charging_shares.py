@@ -217,6 +217,14 @@ def test_wrong_shares_are_refused_at_load(change: dict, place: str, said: str) -
     assert said in problems[0].message
 
 
+@pytest.mark.parametrize(
+    "shares", [5, [5], [{"share": "s", "remainder": [1], "takes": [7]}], [{"takes": {"to": "x"}}]]
+)
+def test_what_is_no_share_is_refused_by_its_field(tmp_path: Path, shares: object) -> None:
+    with pytest.raises(InputError, match=r"shares"):
+        charged(tmp_path, {"shares": shares}, [minutes(1)])
+
+
 def test_two_shares_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is the name of two rules"):
         charged(tmp_path, {"shares": [share(SHARE), share(SHARE)]}, [minutes(1)])

@@ -130,10 +130,7 @@ def _named_in(value: Mapping[str, object]) -> set[str]:
     for direction in (value.get("received"), value.get("sent")):
         if isinstance(direction, dict) and "agreement" in direction:
             found.add(str(direction["agreement"]))
-    parts = value.get("parts")
-    for part in parts if isinstance(parts, list) else []:
-        if isinstance(part, dict) and "agreement" in part:
-            found.add(str(part["agreement"]))
+    found |= {str(part.get("agreement")) for part in _mappings(value.get("parts"))}
     for field in ("volume", "commitments"):
         terms = value.get(field)
         for term in terms if isinstance(terms, list) else []:
@@ -232,15 +229,14 @@ def _partner_files(agreements: Sequence[Mapping[str, object]]) -> dict[str, byte
 
 def _parties_of(value: Mapping[str, object]) -> set[str]:
     """The parties among whom an agreement shares out, taken as they are named."""
-    found: set[str] = set()
-    shares = value.get("shares")
-    for rule in shares if isinstance(shares, list) else []:
-        takes = rule.get("takes") if isinstance(rule, dict) else None
-        for take in [*(takes if isinstance(takes, list) else []), {"to": rule.get("remainder")}]:
-            party = take.get("to") if isinstance(take, dict) else None
-            if isinstance(party, str) and party != CARRIER:
-                found.add(party)
-    return found
+    rules = _mappings(value.get("shares"))
+    named = [rule.get("remainder") for rule in rules]
+    named += [take.get("to") for rule in rules for take in _mappings(rule.get("takes"))]
+    return {party for party in named if isinstance(party, str) and party != CARRIER}
+
+
+def _mappings(value: object) -> list[dict[str, object]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _partner_form(partner: str, accounts: Sequence[object]) -> dict[str, object]:
