@@ -12,10 +12,12 @@ from billing_assets.charging.cycles import registered_cycle
 from billing_assets.charging.run import imbalance
 from billing_assets.installation import Installation
 from billing_assets.invoicing.adjusting import open_adjustment
+from billing_assets.invoicing.corrections import draft_credit_note, draft_debit_note
 from billing_assets.invoicing.document import Document
 from billing_assets.invoicing.explain import explain_line
 from billing_assets.invoicing.prove import prove
-from billing_assets.invoicing.run import run_cycle
+from billing_assets.invoicing.run import approve_and_issue, run_cycle
+from billing_assets.invoicing.ubl_rules import validate_ubl
 from billing_assets.lake.tables import CHARGE
 from tests.support.billing_home import ISSUED, NOW, cycle_of, issue, open_home, run, use
 
@@ -118,6 +120,34 @@ def test_the_self_billed_document_of_an_outpayment_is_proved(tmp_path: Path) -> 
     assert (explained.records, explained.amount) == (1000, "6.0000000000")
     assert (explained.rule, explained.inputs["base"]) == ("outpayment", "6")
     assert [check for check in prove(home, stored.id) if not check.ok] == []
+
+
+def test_what_we_issue_in_a_partners_name_is_numbered_apart_and_its_notes_with_it(
+    tmp_path: Path,
+) -> None:
+    home = open_home(tmp_path, vas())
+    use(home, minutes(MARCH, 1000))
+    run(home, "P11/2026-03")
+    (stored,) = issue(home, "P11/2026-03")
+    when = {"issue_date": ISSUED, "now": NOW, "who": "ana"}
+    credit = draft_credit_note(home, stored.number_text, reason="dialled in error", **when)
+    debit = draft_debit_note(
+        home, stored.number_text, reason="left out", line=1, amount=Decimal("1.00"), **when
+    )
+    notes = [
+        one
+        for drafted in (credit, debit)
+        for one in approve_and_issue(home, drafted.id, approver="bruno", **when)
+    ]
+    numbers = [one.number_text for one in (stored, *notes)]
+    assert numbers == [f"AF-P11 2026/{n:06d}" for n in (1, 2, 3)]
+    codes = ("389</cbc:Invoice", "261</cbc:CreditNote", "527</cbc:Invoice")
+    for one, code in zip((stored, *notes), codes, strict=True):
+        xml = home.blobs.get(one.files["xml"].sha256)
+        assert f">{code}TypeCode>" in xml.decode()
+        assert b"selfbilling:3.0" in xml
+        assert validate_ubl(xml) == []
+        assert [check for check in prove(home, one.id) if not check.ok] == []
 
 
 def test_what_does_not_cover_a_required_part_blocks_every_party(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -21,6 +22,8 @@ from billing_assets.charging.lines import carrying
 from billing_assets.core.ids import canonical_json
 from billing_assets.demo.generate import generate
 from billing_assets.installation import Installation
+from billing_assets.invoicing.document import Document
+from billing_assets.invoicing.ubl_rules import validate_ubl
 from billing_assets.invoicing.verify import verify
 from billing_assets.lake.tables import (
     CHARGE,
@@ -135,6 +138,20 @@ def test_every_issued_document_is_proved(billed: Installation) -> None:
     for document in issued:
         checks = verify(document.id, registry=billed.registry, blobs=billed.blobs, lake=billed.lake)
         assert [check for check in checks if not check.ok] == []
+
+
+def test_every_issued_xml_keeps_schema_and_en_16931(billed: Installation) -> None:
+    profiles = Counter()
+    for cycle in billed.registry.cycles.list(month=MONTH):
+        for stored in billed.registry.documents.of_cycle(cycle.id):
+            made = Document.model_validate_json(billed.blobs.get(stored.canonical_sha256))
+            profiles[made.xml_profile] += 1
+            xml = billed.blobs.get(stored.files["xml"].sha256)
+            # dinars have three decimals, which EN 16931 cannot carry
+            only_schema = made.xml_profile == "ubl-schema-only"
+            assert validate_ubl(xml, schema_only=only_schema) == [], stored.number_text
+            assert only_schema is (made.currency == "KWD")
+    assert {"ubl", "peppol-bis-3", "peppol-self-billing-3", "ubl-schema-only"} == set(profiles)
 
 
 RATE_DAYS = """

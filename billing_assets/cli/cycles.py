@@ -59,6 +59,7 @@ def list_cycles(
     for cycle in home.registry.cycles.list(month=month or None, corrections=True):
         money = [f"{name} {value}" for name, value in cycle.totals.items() if " " in name]
         findings = (*cycle.findings, *home.registry.deliveries.findings(cycle.id))
+        waived = {one.rule for one in home.registry.cycles.waivers(cycle.id)}
         rows.append(
             {
                 "cycle": cycle.id,
@@ -68,7 +69,7 @@ def list_cycles(
                 "by": cycle.updated_by,
                 "runs": cycle.runs,
                 "exceptions": len(findings),
-                "blocking": sum(finding.blocks for finding in findings),
+                "blocking": len(standing(findings, waived)),
                 "net": ", ".join(money),
             }
         )

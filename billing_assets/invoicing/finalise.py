@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from billing_assets.core.errors import BillingError, StateError
-from billing_assets.invoicing.document import UNNUMBERED, Document
+from billing_assets.invoicing.document import UNNUMBERED, Document, Kind
 from billing_assets.invoicing.layout import template_hash
 from billing_assets.invoicing.pdf import engine_versions
 from billing_assets.invoicing.renderings import EXTENSIONS, render
@@ -70,7 +70,7 @@ def keep_draft(
             f"{document.kind} {document.number or ''} of {document_id(document)} is no draft"
         )
     kind = DocumentKind(document.kind.value)
-    series = _series(carrier, kind)
+    series = _series(carrier, document)
     records = itemised.read_bytes() if itemised and not _zipped(itemised.name) else None
     files = _keep(document, render(document, templates, itemised=records), blobs)
     if itemised is not None:
@@ -221,10 +221,18 @@ def document_id(document: Document) -> str:
     return f"{document.provenance.cycle}/{'-'.join(word for word in words if word)}"
 
 
-def _series(carrier: Carrier, kind: DocumentKind) -> Series:
+def _series(carrier: Carrier, document: Document) -> Series:
+    """The series that numbers a document.
+
+    What we issue in a partner's name, notes to it among them, is numbered for each partner apart:
+    to the tax office these are the partner's own invoices (VAT Directive Art. 224, 226(2)).
+    """
+    kind = document.kind.value if document.ours else Kind.SELF_BILLED.value
     for series in carrier.series:
-        if series.document == kind:
+        if series.document == kind and document.ours:
             return series
+        if series.document == kind:
+            return series.model_copy(update={"series": f"{series.series}-{document.partner}"})
     raise BillingError(
         f"{carrier.entity} has no number series for {kind}", hint="add one in carrier.yaml"
     )
