@@ -217,6 +217,25 @@ def test_wrong_shares_are_refused_at_load(change: dict, place: str, said: str) -
     assert said in problems[0].message
 
 
+def test_a_share_changes_with_a_new_version_and_by_its_own_days(tmp_path: Path) -> None:
+    """70 % to the 9th, 60 % to the 19th, then by another version 50 % of what is left of VAT."""
+    until = {**share(SHARE), "share": "early", "to": "2026-03-10"}
+    since = {**share({**SHARE, "share": "0.6"}), "share": "later", "from": "2026-03-10"}
+    first = {"agreement": "A", "shares": [until, since]}
+    second = {
+        "agreement": "A", "version": 2, "from": "2026-03-20",
+        "shares": [share({**SHARE, "share": "0.5"}, vat="0.2")],
+    }  # fmt: skip
+    usage = [minutes(100, SUPPORT, day=f"2026-03-{day}") for day in ("09", "10", "20")]
+    result = priced(
+        tmp_path, [{"rates": RATES, "leg": "supplier", **one} for one in (first, second)], usage
+    )
+    found = [c for c in result["charges"] if c["kind"] == "share"]
+    assert sorted((str(c["amount"]), c["agreement"]) for c in found) == [
+        ("10.80", "A@1"), ("12.60", "A@1"), ("7.50", "A@2"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "shares", [5, [5], [{"share": "s", "remainder": [1], "takes": [7]}], [{"takes": {"to": "x"}}]]
 )
