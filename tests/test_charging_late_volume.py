@@ -4,7 +4,7 @@ from datetime import date
 from decimal import Decimal
 
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing_assets.charging.line import Facts
@@ -89,6 +89,7 @@ parts_of_a_month = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(parts_of_a_month, parts_of_a_month, parts_of_a_month)
 def test_a_share_comes_to_the_same_however_its_usage_comes(
     first: list[tuple[int, int]], second: list[tuple[int, int]], third: list[tuple[int, int]]

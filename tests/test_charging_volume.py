@@ -135,7 +135,7 @@ def test_f05_the_deal_s_price_inside_and_the_sheet_outside_in_call_order(tmp_pat
 
 def test_the_order_of_calls_decides_which_are_inside(tmp_path: Path) -> None:
     usage = [minutes(600, "2026-03-09", EE), minutes(600)]
-    found = lines(tmp_path, bundle(included="1000"), usage)
+    found = lines(tmp_path, bundle(included="1000", price="0"), usage)
     assert [(c["description"], str(c["quantity"]), str(c["amount"])) for c in found] == [
         ("UK Mobile EE", "200", "6.00")
     ]

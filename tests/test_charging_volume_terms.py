@@ -46,6 +46,29 @@ MINIMUM = {"commitment": "m", "period": "month", "amount": "10"}
         ),
         ({"commitments": [{**MINIMUM, "quantity": 1}]}, "either an amount or a quantity"),
         ({"commitments": [{**MINIMUM, "amount": None, "quantity": 1}]}, "price of a missing"),
+        ({"volume": [{**RULE, "destinations": ["Nowhere"]}]}, "is no destination of what r counts"),
+        ({"volume": [{**RULE, "accounts": ["P01-Z"]}]}, "is no account of what r counts"),
+        ({"commitments": [{**MINIMUM, "destinations": ["Nowhere"]}]}, "is no destination of what"),
+        (
+            {"volume": [{**RULE, "from": "2020-01-01", "to": "2020-02-01"}]},
+            "r holds on no day of A",
+        ),
+        ({"volume": [{**RULE, "model": "all_unit", "in_call_order": True}]}, "is for graduated"),
+        ({"volume": [{**RULE, "model": "rebate", "accumulate": "by_account"}]}, "not rebate"),
+        ({"volume": [{**RULE, "on": "all"}]}, "on is for discount, rebate, not graduated"),
+        ({"volume": [{**RULE, "prorate": True}]}, "prorate is for flat_fee, bundle"),
+        (
+            {"volume": [{**RULE, "opening": [{"until": "2026-03-01", "quantity": 1, "of": "X"}]}]},
+            "opening.of goes with accumulate",
+        ),
+        (
+            {"volume": [{"rule": "b", "model": "bundle", "period": "month", "included": 5}]},
+            "a bundle needs fee or price",
+        ),
+        (
+            {"one_time": [{"fee": "f", "title": "F", "price": 5, "on": "2025-12-31"}]},
+            "is no day of A: f would never be charged",
+        ),
     ],
 )
 def test_terms_that_cannot_hold_are_refused_with_their_file(terms: dict, said: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from billing_assets.charging.line import Facts, days_in_force
+from billing_assets.charging.line import Facts
 from billing_assets.charging.unbilled import MEASURES
 from billing_assets.core.errors import BillingError
 from billing_assets.core.money import Rounding, from_e10, minor_units, round_amount
@@ -82,14 +82,14 @@ def in_scope(terms: Agreement, term: Counted | RevenueShare) -> pl.Expr:
 def held_days(agreement: InForce, term: Counted | RevenueShare, window: Window) -> Window:
     """Days of a window on which the term and its agreement's version hold."""
     first, end = term.held(window)
-    begins, ends = days_in_force(agreement)
+    begins, ends = agreement.local_days
     return max(first, begins), min(end, ends)
 
 
 def life(facts: Facts, agreement: InForce) -> Window:
     """The days of an agreement over all its versions."""
     days = [
-        days_in_force(one)
+        one.local_days
         for one in facts.agreements
         if one.terms.agreement == agreement.terms.agreement
     ]

@@ -14,7 +14,6 @@ from billing_assets.charging.line import (
     Facts,
     Line,
     count_text,
-    days_in_force,
     plain,
     rule_line,
 )
@@ -123,7 +122,7 @@ def _latest(facts: Facts, direction: Direction) -> InForce | None:
     """The version of a direction's agreement that bills it: the latest begun in the period."""
     end = facts.cycle.period.end
     versions = [a for a in facts.agreements if a.terms.agreement == direction.agreement]
-    begun = [a for a in versions if days_in_force(a)[0] < end]
+    begun = [a for a in versions if a.local_days[0] < end]
     return max(begun, key=lambda one: one.terms.version, default=None)
 
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 import polars as pl
 
-from billing_assets.charging.line import Facts, Line, days_in_force, plain, rule_line
+from billing_assets.charging.line import Facts, Line, plain, rule_line
 from billing_assets.charging.percentile import capacity_charge, percentile
 from billing_assets.reference.cells import local_instant
 from billing_assets.reference.fees import Capacity
@@ -90,7 +90,7 @@ def missing_samples(charges: pl.DataFrame) -> list[str]:
 
 
 def _lines(facts: Facts, agreement: InForce, terms: Capacity) -> list[Line]:
-    begins, ends = days_in_force(agreement)
+    begins, ends = agreement.local_days
     held = max(terms.valid_from, begins), min(terms.valid_to or date.max, ends)
     billed = {
         calendar_window("month", one.first)

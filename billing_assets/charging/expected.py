@@ -14,7 +14,7 @@ from fractions import Fraction
 from billing_assets.charging.accumulator import accumulators, held_days, life
 from billing_assets.charging.balance import running_imbalance
 from billing_assets.charging.commitments import active_share, due, reached
-from billing_assets.charging.line import Facts, count_text, days_in_force, plain
+from billing_assets.charging.line import Facts, count_text, plain
 from billing_assets.charging.recurring import pieces
 from billing_assets.charging.volume import all_unit, credited, tier_reached
 from billing_assets.charging.volume_lines import (
@@ -197,7 +197,7 @@ def _commitment(
 
 def _fees(agreement: InForce, day: date) -> Iterator[Expected]:
     """Recurring fees in arrears of periods that run on after the day."""
-    begins, ends = days_in_force(agreement)
+    begins, ends = agreement.local_days
     for fee in agreement.terms.recurring:
         if fee.bill != "arrears":
             continue

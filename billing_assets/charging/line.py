@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -212,12 +211,6 @@ def rule_line(
         },
         inputs or {},
     )
-
-
-def days_in_force(agreement: InForce) -> tuple[date, date]:
-    """The local days of an agreement's version: its first, and the one after its last."""
-    zone = ZoneInfo(agreement.terms.zone)
-    return agreement.start.astimezone(zone).date(), agreement.end.astimezone(zone).date()
 
 
 def count_text(units: Fraction | Decimal | int) -> str:

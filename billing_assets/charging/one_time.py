@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from billing_assets.charging.line import Facts, Line, days_in_force, plain, rule_line
+from billing_assets.charging.line import Facts, Line, plain, rule_line
 
 
 def one_time_lines(facts: Facts) -> list[Line]:
@@ -13,7 +13,7 @@ def one_time_lines(facts: Facts) -> list[Line]:
     lines = []
     for agreement in facts.agreements:
         terms = agreement.terms
-        begins, ends = days_in_force(agreement)
+        begins, ends = agreement.local_days
         for fee in terms.one_time:
             due = begins <= fee.day < ends and facts.bills_day(fee.day)
             if not due or (terms.agreement, fee.fee) in facts.charged_once:

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
-from billing_assets.charging.line import Facts, Line, days_in_force, plain, rule_line
+from billing_assets.charging.line import Facts, Line, plain, rule_line
 from billing_assets.core.money import Rounding, round_amount
 from billing_assets.reference.fees import Recurring
 from billing_assets.reference.models import Agreement
@@ -52,11 +52,11 @@ def recurring_lines(facts: Facts) -> list[Line]:
     lines: list[Line] = []
     lives: dict[str, Span] = {}
     for one in facts.agreements:
-        begins, ends = days_in_force(one)
+        begins, ends = one.local_days
         known = lives.get(one.terms.agreement, (begins, ends))
         lives[one.terms.agreement] = (min(begins, known[0]), max(ends, known[1]))
     for one in facts.agreements:
-        begins, ends = days_in_force(one)
+        begins, ends = one.local_days
         for fee in one.terms.recurring:
             # the version's own days: the next version of an agreement takes over its fees
             held = max(fee.valid_from, begins), min(fee.valid_to or date.max, ends)

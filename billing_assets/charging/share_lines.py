@@ -18,7 +18,6 @@ from billing_assets.charging.line import (
     Facts,
     Line,
     count_text,
-    days_in_force,
     plain,
     rule_line,
 )
@@ -65,7 +64,7 @@ def part_lines(facts: Facts) -> list[Line]:
     if sources is None:
         return lines
     for agreement in facts.agreements:
-        first, end = days_in_force(agreement)
+        first, end = agreement.local_days
         held = pl.col("local_day").is_between(first, end, closed="left")
         for one in agreement.terms.parts:
             named = [a for a in sources.agreements if a.terms.agreement == one.agreement]

@@ -1,11 +1,31 @@
 """Terms that name agreements, bound to them: deals put into theirs, names and units checked."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from datetime import date, timedelta
 
 from billing_assets.core.errors import Problem
 from billing_assets.reference.deals import Deal, Direction
 from billing_assets.reference.models import Agreement, Leg
 from billing_assets.reference.yamltext import Located
+
+
+@dataclass(frozen=True)
+class Version:
+    """What a version of an agreement holds: local days, rated destinations and accounts."""
+
+    first: date
+    end: date
+    destinations: frozenset[str]
+    accounts: frozenset[str]
+
+    def meets(self, first: date | None, end: date | None) -> bool:
+        """Whether days from `first` up to `end` (exclusive; None is open) touch its own."""
+        return (first or date.min) < self.end and self.first < (end or date.max)
+
+
+Life = Mapping[str, Sequence[Version]]
+"""The versions of each agreement."""
 
 
 def bind(
@@ -105,7 +125,7 @@ def _term_problems(
                 yield Problem(f"must be priced by {terms.priced_unit}", *place, name)
 
 
-def unrated_destinations(terms: Agreement, rated: set[str], file: str) -> Iterator[Problem]:
+def unrated_destinations(terms: Agreement, rated: Set[str], file: str) -> Iterator[Problem]:
     """Destinations that shares and percentages name and no rate does: their usage goes free."""
     for field, name, term in [
         *((f"shares.{n}", one.share, one) for n, one in enumerate(terms.shares)),
@@ -114,6 +134,52 @@ def unrated_destinations(terms: Agreement, rated: set[str], file: str) -> Iterat
         for destination in sorted(set(term.destinations) - rated):
             said = f"is no destination of the agreement's rates, and {name} names it"
             yield Problem(said, file, None, f"{field}.destinations", destination)
+
+
+def idle_terms(terms: Agreement, file: str, life: Life) -> Iterator[Problem]:
+    """Terms that would count or charge nothing, whatever comes: a name or a day is mistaken.
+
+    `life` has the versions of every agreement.
+    """
+    for field, name, term in [
+        *((f"volume.{n}", one.rule, one) for n, one in enumerate(terms.volume)),
+        *((f"commitments.{n}", one.commitment, one) for n, one in enumerate(terms.commitments)),
+    ]:
+        counted = [of for base in term.agreements or (terms.agreement,) for of in life[base]]
+        rated = set().union(*(of.destinations for of in counted))
+        held = set().union(*(of.accounts for of in counted))
+        for what, named, known in (
+            ("destination", term.destinations, rated),
+            ("account", term.accounts, held),
+        ):
+            for one in sorted(set(named) - known):
+                said = f"is no {what} of what {name} counts"
+                yield Problem(said, file, None, f"{field}.{what}s", one)
+        if not any(of.meets(term.valid_from, term.valid_to) for of in life[terms.agreement]):
+            said = f"{name} holds on no day of {terms.agreement}"
+            yield Problem(said, file, None, field)
+    for number, fee in enumerate(terms.one_time):
+        if not any(of.meets(fee.day, fee.day + timedelta(days=1)) for of in life[terms.agreement]):
+            said = f"is no day of {terms.agreement}: {fee.fee} would never be charged"
+            yield Problem(said, file, None, f"one_time.{number}.on", str(fee.day))
+
+
+def idle_deals(deals: Sequence[tuple[Deal, Located]], life: Life) -> Iterator[Problem]:
+    """Deals, the same way: destinations without a rate, days without their agreement."""
+    for deal, located in deals:
+        for word in ("received", "sent"):
+            direction: Direction | None = getattr(deal, word)
+            if direction is None:
+                continue
+            versions = life[direction.agreement]
+            place = (located.file, located.line((word,)), word)
+            for one in sorted(
+                set(direction.destinations).difference(*(of.destinations for of in versions))
+            ):
+                yield Problem(f"is no destination of {direction.agreement}", *place, one)
+            if not any(of.meets(deal.valid_from, deal.valid_to) for of in versions):
+                said = f"{direction.agreement} holds on no day of {deal.deal}"
+                yield Problem(said, *place)
 
 
 def _percentage_problems(terms: Agreement, file: str) -> Iterator[Problem]:

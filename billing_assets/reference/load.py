@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
@@ -24,7 +25,13 @@ from billing_assets.core.ids import canonical_json, sha256_of
 from billing_assets.core.money import parse_decimal
 from billing_assets.lake.tables import RATE
 from billing_assets.reference.bands import band_problems
-from billing_assets.reference.bindings import bind, unrated_destinations
+from billing_assets.reference.bindings import (
+    Version,
+    bind,
+    idle_deals,
+    idle_terms,
+    unrated_destinations,
+)
 from billing_assets.reference.cells import local_instant
 from billing_assets.reference.controls import Controls
 from billing_assets.reference.deals import Deal
@@ -56,6 +63,12 @@ class InForce:
     end: datetime
     deck: Deck
     file: str
+
+    @property
+    def local_days(self) -> tuple[date, date]:
+        """Its days in the agreement's zone: the first, and the one after the last."""
+        zone = ZoneInfo(self.terms.zone)
+        return self.start.astimezone(zone).date(), self.end.astimezone(zone).date()
 
 
 @dataclass(frozen=True)
@@ -445,9 +458,15 @@ class _Reader:
         if self.problems:
             return list(agreements)
         bound, problems = bind(deals, {a.terms.key: (a.terms, a.file) for a in agreements})
+        life: dict[str, list[Version]] = {}
         for one in agreements:
-            rated = set(one.deck.rows["destination"])
+            rated = frozenset(one.deck.rows["destination"])
             problems += unrated_destinations(one.terms, rated, one.file)
+            version = Version(*one.local_days, rated, frozenset(one.terms.accounts))
+            life.setdefault(one.terms.agreement, []).append(version)
+        if not problems:
+            problems += idle_deals(deals, life)
+            problems += [p for one in agreements for p in idle_terms(one.terms, one.file, life)]
         self.problems += [self._with_row(problem) for problem in problems]
         return [replace(a, terms=bound[a.terms.key]) for a in agreements]
 

@@ -99,6 +99,14 @@ class Tier(Form):
 
 Model = Literal["graduated", "all_unit", "flat_fee", "bundle", "discount", "rebate"]
 
+_FOR_MODELS = {
+    "accumulate": ("graduated", "all_unit", "flat_fee", "bundle"),
+    "in_call_order": ("graduated",),
+    "on": ("discount", "rebate"),
+    "prorate": ("flat_fee", "bundle"),
+}
+"""Fields that only some models heed: another one would pass over them in silence."""
+
 _TIER_FIELD = {
     "graduated": "price",
     "all_unit": "price",
@@ -140,11 +148,19 @@ class VolumeRule(Counted):
 
     @model_validator(mode="after")
     def _fits_its_model(self) -> "VolumeRule":
+        for field, models in _FOR_MODELS.items():
+            usual = VolumeRule.model_fields[field].default
+            if self.model not in models and getattr(self, field) != usual:
+                raise ValueError(f"{field} is for {', '.join(models)}, not {self.model}")
+        if any(bool(one.of) is (self.accumulate == "together") for one in self.opening):
+            raise ValueError("opening.of goes with accumulate: by_account or by_destination")
         if self.model == "bundle":
             if self.included is None:
                 raise ValueError("a bundle needs included")
             if self.tiers:
                 raise ValueError("a bundle has no tiers")
+            if not {"fee", "price"} & self.model_fields_set:
+                raise ValueError("a bundle needs fee or price; write 0 for what is free")
             return self
         if not self.tiers:
             raise ValueError(f"{self.model} needs tiers")
@@ -208,6 +224,8 @@ class Commitment(Counted):
             raise ValueError("a commitment is either an amount or a quantity")
         if (self.quantity is None) is not (self.price is None):
             raise ValueError("a quantity needs the price of a missing unit; an amount has none")
+        if any(one.of for one in self.opening):
+            raise ValueError("opening.of is for rules that accumulate by account or destination")
         return self
 
 
