@@ -113,7 +113,7 @@ def test_every_language_has_every_word() -> None:
 def test_an_unknown_language_is_refused_with_the_known_ones() -> None:
     with pytest.raises(NotFound, match=r"'xx'"):
         printed(document(to=partner(language="xx")))
-    with pytest.raises(NotFound, match=r"no words for language 'it'.*en, pt, de, es, fr"):
+    with pytest.raises(NotFound, match=r"no words for 'it'.*en, pt, de, es, fr"):
         printed(document(to=partner(language="it")))
 
 

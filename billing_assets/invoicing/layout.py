@@ -108,7 +108,10 @@ def _rendered(
     name: str, document: Document | Statement, templates: Path, context: Mapping[str, Any]
 ) -> str:
     if not (templates / document.template_name).is_dir():
-        raise NotFound(f"no layout folder {templates / document.template_name}")
+        raise NotFound(
+            f"document.template names {document.template_name!r}, and there is no such folder",
+            hint=f"make it under {templates.name}/, or name another in the partner's file",
+        )
     locale, language = locale_of(document.language)
     environment = _environment(templates, document.currency, locale, _words(templates, language))
     file = f"{name}.typ.j2"
@@ -343,7 +346,7 @@ def _words(templates: Path, language: str) -> Mapping[str, Any]:
     catalogue = _catalogue((templates / DEFAULT / "words.yaml").read_text("utf-8"))
     if language not in catalogue:
         known = ", ".join(catalogue)
-        raise NotFound(f"no words for language {language!r}", hint=f"known: {known}")
+        raise NotFound(f"document.language: no words for {language!r}", hint=f"known: {known}")
     return catalogue[language]
 
 

@@ -164,7 +164,8 @@ def run_cycle(
             drafts, files = _draft(home, reference, charged, issue_date)
         except BillingError as error:
             query = f"SELECT * FROM charge WHERE cycle = '{cycle.cycle}'"
-            findings.append(finding(reference, cycle.partner, "document", str(error), query))
+            said = f"{cycle.partner}: {error}"
+            findings.append(finding(reference, cycle.partner, "document", said, query))
     validated = home.registry.cycles.record_validation(cycle.cycle, findings, now=now, who=who)
     if validated.state is CycleState.BLOCKED:
         return report(home, cycle)

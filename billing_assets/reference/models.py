@@ -12,11 +12,13 @@ from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     StringConstraints,
     model_validator,
 )
+from stdnum import iban
 
 from billing_assets.core.money import Rounding
 from billing_assets.reference.channels import Channels, Format
@@ -76,6 +78,17 @@ class Bank(Form):
     account: str = ""
     bic: str
     bank: str = ""
+
+
+def _payable(bank: Bank) -> Bank:
+    """Refuse an IBAN that no bank can have: money would be sent astray (ISO 13616)."""
+    if bank.iban and not iban.is_valid(bank.iban):
+        raise ValueError(f"{bank.iban!r} is no IBAN: its length or check digits are wrong")
+    return bank
+
+
+PayableBank = Annotated[Bank, AfterValidator(_payable)]
+"""A bank as master data has it; a document keeps what it was issued with."""
 
 
 class Cadence(StrEnum):
@@ -156,7 +169,7 @@ class Partner(Form):
     minimum_invoice: Price = Decimal(0)
     adjustments: Literal["next_cycle", "at_once"] = "next_cycle"
     tax: Tax
-    bank: Bank | None = None
+    bank: PayableBank | None = None
     document: DocumentSettings = DocumentSettings()
     delivery: Channels = ()
     accounts: tuple[Account, ...]
@@ -182,7 +195,7 @@ class Carrier(Form):
     vat_id: str
     registration: str = ""
     vat_rate: Annotated[DecimalText, Field(ge=0, le=1)]
-    bank: tuple[Bank, ...]
+    bank: tuple[PayableBank, ...]
     contact_email: str
     endpoint_scheme: str = ""
     endpoint_id: str = ""
