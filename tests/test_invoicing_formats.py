@@ -164,6 +164,26 @@ def test_the_three_neutral_forms_and_the_three_uploads_say_the_same() -> None:
     assert [r["MWSKZ"] for r in sap] == ["", "A1", "A1", "A1"]
 
 
+def test_the_uploads_tell_a_purchase_from_a_sale() -> None:
+    made = document()
+    swapped = {"seller": made.buyer.model_dump(), "buyer": made.seller.model_dump()}
+    bought = {"leg": Leg.SUPPLIER, **swapped}
+    sap = LEDGER.sap
+    assert sap is not None
+    types = {"document_type": "DR", "purchase_document_type": "KR"}
+    ledger = LEDGER.model_copy(update={"sap": sap.model_copy(update=types)})
+    for kind, changes, category, document_type in (
+        (Kind.INVOICE, {}, "Sales Invoices", "DR"),
+        (Kind.CREDIT_NOTE, {}, "Sales Invoices", "DR"),
+        (Kind.SELF_BILLED, bought, "Purchase Invoices", "KR"),
+        (Kind.CREDIT_NOTE, bought, "Purchase Invoices", "KR"),
+    ):
+        files = render(numbered(made, kind=kind, **changes), TEMPLATES, ledger=ledger)
+        oracle, items = rows(files["journal-oracle"]), rows(files["journal-sap"])
+        assert {row["USER_JE_CATEGORY_NAME"] for row in oracle} == {category}
+        assert {row["BLART"] for row in items} == {document_type}
+
+
 def test_a_draft_has_no_journal() -> None:
     assert not [f for f in render(document(), TEMPLATES, ledger=LEDGER) if "journal" in f]
 

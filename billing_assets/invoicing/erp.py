@@ -38,6 +38,8 @@ def oracle_csv(journal: Journal, ledger: Ledger, home_currency: str) -> bytes:
         "REFERENCE10",
     )
 
+    category = terms.purchase_category if _is_purchase(journal, ledger) else terms.category
+
     def row(entry: Entry) -> dict[str, str]:
         debit, credit = _amount(entry)
         parts = {
@@ -53,7 +55,7 @@ def oracle_csv(journal: Journal, ledger: Ledger, home_currency: str) -> bytes:
             "CURRENCY_CODE": journal.currency,
             "ACTUAL_FLAG": "A",
             "USER_JE_SOURCE_NAME": terms.source,
-            "USER_JE_CATEGORY_NAME": terms.category,
+            "USER_JE_CATEGORY_NAME": category,
             "USER_CURRENCY_CONVERSION_TYPE": terms.conversion_type if foreign else "",
             "CURRENCY_CONVERSION_DATE": journal.date if foreign else "",
             **{
@@ -124,12 +126,15 @@ def sap_csv(journal: Journal, ledger: Ledger) -> bytes:
         "ZUONR",
     )
 
+    purchase = _is_purchase(journal, ledger)
+    document_type = terms.purchase_document_type if purchase else terms.document_type
+
     def row(entry: Entry) -> dict[str, str]:
         debit, credit = _amount(entry)
         rate = entry.tax_rate
         cells = (
             terms.company_code,
-            terms.document_type,
+            document_type,
             journal.date,
             journal.date,
             journal.currency,
@@ -147,6 +152,11 @@ def sap_csv(journal: Journal, ledger: Ledger) -> bytes:
         return dict(zip(columns, cells, strict=True))
 
     return csv_of(columns, [row(entry) for entry in journal.entries])
+
+
+def _is_purchase(journal: Journal, ledger: Ledger) -> bool:
+    """Whether a journal stands against what we owe."""
+    return any(entry.account == ledger.payable for entry in journal.entries)
 
 
 def _amount(entry: Entry) -> tuple[str, str]:

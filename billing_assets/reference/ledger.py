@@ -31,13 +31,15 @@ class PostingRule(Form):
 class OracleTerms(Form):
     """What Oracle's GL_INTERFACE asks for besides the entries.
 
-    `segments` are the parts of an account combination; '{account}', '{cost_center}' and
-    '{partner}' stand for an entry's own.
+    `purchase_category` is that of what stands against payables (self-billed documents and their
+    notes), `category` that of all else. `segments` are the parts of an account combination;
+    '{account}', '{cost_center}' and '{partner}' stand for an entry's own.
     """
 
     ledger_id: Name
     source: Name = "Interconnect"
     category: Name = "Sales Invoices"
+    purchase_category: Name = "Purchase Invoices"
     segments: tuple[Name, ...] = ("{account}",)
     conversion_type: Name = "Corporate"
 
@@ -51,11 +53,13 @@ class NetSuiteTerms(Form):
 class SapTerms(Form):
     """What SAP's upload of general journal entries asks for; tax codes by category and rate.
 
-    `tax_codes` maps 'S 0.23' or 'AE' to the code of the company's tax procedure.
+    `purchase_document_type` is that of what stands against payables. `tax_codes` maps 'S 0.23'
+    or 'AE' to the code of the company's tax procedure.
     """
 
     company_code: Annotated[str, StringConstraints(min_length=1, max_length=4)]
     document_type: Name = "SA"
+    purchase_document_type: Name = "SA"
     tax_codes: dict[str, str] = Field(default_factory=dict)
 
     def tax_code(self, category: str, rate: Decimal) -> str:
