@@ -189,6 +189,8 @@ def test_usage_of_before_is_shared_out_in_its_own_month(tmp_path: Path) -> None:
     [
         ({"takes": [{**SHARE, "share": "1.2"}]}, "shares.0.takes.0.share", "equal to 1"),
         ({"takes": [{**SHARE, "share": "-0.1"}]}, "shares.0.takes.0.share", "equal to 0"),
+        ({"takes": [SHARE], "accounts": ["P01-B"]}, "shares.0.accounts", "is no account of"),
+        ({"takes": [SHARE], "to": "2026-01-01"}, "shares.0", "holds on no day of A"),
         ({"takes": [SHARE], "destinations": ["X"]}, "shares.0.destinations", "no destination of"),
         (
             {"takes": [SHARE, {**SHARE, "to": "carrier", "share": "0.4"}]},

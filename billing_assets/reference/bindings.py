@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from billing_assets.core.errors import Problem
 from billing_assets.reference.deals import Deal, Direction
 from billing_assets.reference.models import Agreement, Leg
+from billing_assets.reference.volume_terms import Counted
 from billing_assets.reference.yamltext import Located
 
 
@@ -144,8 +145,10 @@ def idle_terms(terms: Agreement, file: str, life: Life) -> Iterator[Problem]:
     for field, name, term in [
         *((f"volume.{n}", one.rule, one) for n, one in enumerate(terms.volume)),
         *((f"commitments.{n}", one.commitment, one) for n, one in enumerate(terms.commitments)),
+        *((f"shares.{n}", one.share, one) for n, one in enumerate(terms.shares)),
     ]:
-        counted = [of for base in term.agreements or (terms.agreement,) for of in life[base]]
+        others = term.agreements if isinstance(term, Counted) else ()
+        counted = [of for base in others or (terms.agreement,) for of in life[base]]
         rated = set().union(*(of.destinations for of in counted))
         held = set().union(*(of.accounts for of in counted))
         for what, named, known in (
