@@ -2,16 +2,20 @@
 
 import re
 from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from billing_assets.charging.run import imbalance
 from billing_assets.core.settings import PROJECT_ROOT
 from billing_assets.installation import Installation
-from billing_assets.lake.tables import SUSPENSE, TRAFFIC, USAGE_DAILY, Table
+from billing_assets.lake.store import Lake
+from billing_assets.lake.tables import CHARGE, SUSPENSE, TRAFFIC, USAGE_DAILY, Table
 from billing_assets.reference.controls import RULES, Thresholds
-from tests.support.billing_home import issue, open_home, run, use
+from billing_assets.registry.cycles import CycleState
+from tests.support.billing_home import cycle_of, issue, open_home, run, use
 
 WEEK = "P03/2026-W11"
 FIRST = date(2026, 3, 9)
@@ -183,3 +187,44 @@ def test_an_active_partner_without_any_charge_is_told(tmp_path: Path) -> None:
     home = open_home(tmp_path)
     use(home, of_day(TENTH + timedelta(days=7), 1000))
     assert set(found(home)) == {"empty_cycle"}
+
+
+@pytest.mark.parametrize("spoil", ["a line is lost", "an amount is off by the last unit"])
+def test_charges_that_are_not_the_rated_usage_block_the_cycle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str
+) -> None:
+    home = open_home(tmp_path)
+    use(home, of_day(FIRST, 100), of_day(TENTH, 50, destination="PT Fixed"))
+    assert "charges_add_up" not in found(home)
+    cycle = cycle_of(home, WEEK)
+    replace_slice = Lake.replace_slice
+
+    def spoilt(lake: Lake, table: Table, rows: pl.DataFrame, part: dict[str, object]) -> object:
+        if table is CHARGE and spoil == "a line is lost":
+            rows = rows.filter(pl.col("destination") != "PT Fixed")
+        elif table is CHARGE:
+            least = pl.lit(Decimal("0.0000000001"), rows.schema["exact_amount"])
+            rows = rows.with_columns(
+                pl.when(destination="PT Fixed")
+                .then(pl.col("exact_amount") + least)
+                .otherwise("exact_amount")
+                .cast(rows.schema["exact_amount"])
+                .alias("exact_amount")
+            )
+        return replace_slice(lake, table, rows, part)
+
+    monkeypatch.setattr(Lake, "replace_slice", spoilt)
+    blocked = run(home, WEEK)
+    assert blocked.state is CycleState.BLOCKED
+    [told] = [one for one in blocked.findings if one.rule == "charges_add_up"]
+    lines = "0.6" if spoil == "a line is lost" else "0.9000000001"
+    assert re.fullmatch(
+        rf"P03-VOICE@1: 0\.90* EUR rated, {re.escape(lines)}0* on usage lines or replaced",
+        told.message,
+    )
+    assert not told.waivable
+    assert list(imbalance(cycle, home.reference, home.lake, home.registry)) == [
+        ("P03-VOICE@1", "EUR")
+    ]
+    monkeypatch.undo()
+    assert "charges_add_up" not in found(home)

@@ -14,6 +14,7 @@ import polars as pl
 from billing_assets.charging.capacity import missing_samples
 from billing_assets.charging.carry import CARRIED_FORWARD
 from billing_assets.charging.line import REPLACED
+from billing_assets.charging.lines import carrying, totals
 from billing_assets.charging.run import Charged
 from billing_assets.charging.share_lines import unmet_takes
 from billing_assets.controls.balance import imbalances
@@ -21,7 +22,7 @@ from billing_assets.controls.profile import silent_days, silent_hours
 from billing_assets.controls.vat import vat_problem
 from billing_assets.intake.sequence import missing_between
 from billing_assets.lake.store import Lake
-from billing_assets.lake.tables import COMPLETENESS, SUSPENSE, TRAFFIC
+from billing_assets.lake.tables import CHARGE, COMPLETENESS, SUSPENSE, TRAFFIC
 from billing_assets.reference.controls import Severity, Thresholds
 from billing_assets.reference.fixings import nearest_fixing
 from billing_assets.reference.load import Reference
@@ -106,6 +107,24 @@ def _balance(e: Evidence) -> Iterator[Found]:
             f"SELECT landed_day, switch, fate, sum(records) AS records, sum(duration_ms) AS ms "
             f"FROM record_fate WHERE file_key = {worst.file_key} GROUP BY ALL ORDER BY ALL",
         )
+
+
+def _charges(e: Evidence) -> Iterator[Found]:
+    """Usage lines and replaced usage, as they are stored, against the usage that is billed."""
+    cycle = e.charged.cycle
+    stored = e.lake.scan(CHARGE, part={"month": cycle.month, "cycle": cycle.cycle}).collect()
+    rated, lines = totals(e.charged.usage, "amount"), totals(carrying(stored), "exact_amount")
+    nothing = Decimal(0)
+    for agreement, currency in sorted({**rated, **lines}):
+        one = rated.get((agreement, currency), nothing)
+        other = lines.get((agreement, currency), nothing)
+        if one != other:
+            yield (
+                "charges_add_up",
+                f"{agreement}: {one:f} {currency} rated, {other:f} on usage lines or replaced",
+                "SELECT agreement, currency, kind, rule, sum(exact_amount) AS amount FROM charge "
+                f"WHERE cycle = '{cycle.cycle}' GROUP BY ALL ORDER BY ALL",
+            )
 
 
 def _profile(e: Evidence) -> Iterator[Found]:
@@ -446,6 +465,7 @@ def _empty(e: Evidence) -> Iterator[Found]:
 
 _CHECKS = (
     _balance,
+    _charges,
     _profile,
     _sequences,
     _counters,

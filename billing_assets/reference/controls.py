@@ -44,6 +44,12 @@ RULES: Mapping[str, Rule] = {
     "record_balance": Rule(
         _BLOCKING, "mediation", "every row of the files of the cycle's days has one fate"
     ),
+    "charges_add_up": Rule(
+        _BLOCKING,
+        "billing",
+        "usage lines and replaced usage are not what was rated",
+        waivable=False,
+    ),
     "missing_days": Rule(_WARNING, "mediation", "a day without records where there usually are"),
     "missing_hours": Rule(_WARNING, "mediation", "an hour without records where there usually are"),
     "sequence_gap": Rule(_WARNING, "mediation", "file numbers of the partner's switches missing"),
