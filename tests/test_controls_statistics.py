@@ -1,5 +1,6 @@
 """The statistics of controls: usual days and hours, VAT numbers, fixings, file sequences."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -14,7 +15,7 @@ from billing_assets.controls.vat import vat_problem
 from billing_assets.core.errors import InputError
 from billing_assets.intake.sequence import sequence_gaps
 from billing_assets.reference.controls import RULES, Controls, Severity
-from billing_assets.reference.fixings import nearest_fixing
+from billing_assets.reference.fx import MissingFixing
 from billing_assets.reference.load import load_reference
 from tests.support.controls_home import reference_files
 
@@ -79,16 +80,31 @@ def test_a_vat_number_has_its_countrys_form_and_check_digits(number, country, va
     assert (vat_problem(number, country) == "") is valid
 
 
-def test_the_nearest_fixing_counts_within_its_reach():
+def test_a_fixing_holds_until_the_next_within_its_reach():
     files = reference_files()
     rows = ["source,date,base,currency,units_per_base"]
     rows += ["ecb,2026-03-10,EUR,USD,1.0850", "ecb,2026-03-20,EUR,USD,1.1000"]
     reference = load_reference({**files, "fixings.csv": "\n".join(rows).encode()}).reference
-    assert nearest_fixing(reference, "EUR", MONDAY, 0) == 1
-    assert nearest_fixing(reference, "USD", date(2026, 3, 15), 5) == Fraction(Decimal("1.0850"))
-    assert nearest_fixing(reference, "USD", date(2026, 3, 16), 5) == Fraction(11, 10)
-    assert nearest_fixing(reference, "USD", MONDAY, 7) is None
-    assert nearest_fixing(reference, "GBP", MONDAY, 365) is None
+    rates = reference.rates_of_exchange
+
+    def usd(day: int) -> Fraction:
+        return rates.on("EUR", "USD", date(2026, 3, day)).factor("EUR", "USD")
+
+    assert usd(17) == Fraction(Decimal("1.0850"))
+    assert usd(20) == Fraction(11, 10)
+    # neither too old nor a later one, which was not known
+    for day in (9, 18, 19):
+        with pytest.raises(MissingFixing, match="no fixing between EUR and USD"):
+            usd(day)
+
+
+def test_fixings_of_two_sources_need_one_to_be_named():
+    rows = ["source,date,base,currency,units_per_base"]
+    rows += ["ecb,2026-03-10,EUR,USD,1.0850", "fed,2026-03-10,EUR,USD,1.0900"]
+    files = {**reference_files(), "fixings.csv": "\n".join(rows).encode()}
+    rates = load_reference(files).reference.rates_of_exchange
+    with pytest.raises(MissingFixing, match="quoted by ecb and fed"):
+        replace(rates, source="").on("EUR", "USD", date(2026, 3, 10))
 
 
 def test_gaps_and_repeats_of_a_sequence_that_wraps():

@@ -36,7 +36,7 @@ from billing_assets.core.periods import Period
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import ACCRUAL, CHARGE, SUSPENSE, USAGE_DAILY
 from billing_assets.rating.day import daily_usage
-from billing_assets.reference.load import Reference
+from billing_assets.reference.load import InForce, Reference
 from billing_assets.reference.models import Agreement, Cadence, Leg, Partner
 from billing_assets.registry.cycles import FINALISED
 from billing_assets.registry.cycles import Cycle as RegisteredCycle
@@ -326,6 +326,8 @@ class _Partner:
         cut = replace(cycle, period=Period(period.start, end, period.zone))
         claimed = claim(cut, self.all, has_calendar=self.partner.cadence is not Cadence.AD_HOC)
         facts = cycle_facts(claimed, self.reference, self.lake, self.version, bucket=self.bucket)
+        # accrued in the agreement's currency: it is converted by the fixings of the invoice
+        facts = replace(facts, agreements=[_unconverted(one) for one in facts.agreements])
         if not estimated or self.legs is None:
             return facts, claimed
         days = self.usage.filter(pl.col("local_day") < end)["local_day"].unique().to_list()
@@ -405,6 +407,10 @@ class _Partner:
                 f"usage less what was billed, {unbilled}",
                 hint="please report this as a defect",
             )
+
+
+def _unconverted(agreement: InForce) -> InForce:
+    return replace(agreement, terms=agreement.terms.model_copy(update={"exchange": None}))
 
 
 def _said(told: Mapping[str, Any]) -> str:

@@ -100,6 +100,7 @@ def carried_forward(
         "quantity": Decimal(-1),
         "unit": "event",
         "exact_amount": -total,
+        "priced_in": partner.currency,
         "amount": -total,
         "currency": partner.currency,
         "rule": "minimum_invoice",

@@ -14,8 +14,10 @@ import polars as pl
 
 from billing_assets.charging.cycles import Cycle
 from billing_assets.core.money import Rounding, minor_units, round_amount
+from billing_assets.core.periods import Period
 from billing_assets.lake.tables import USAGE_DAILY
 from billing_assets.reference.deals import Deal
+from billing_assets.reference.fx import NO_FIXINGS, Fixings
 from billing_assets.reference.load import InForce
 from billing_assets.reference.models import Agreement
 from billing_assets.reference.tax import Taxation
@@ -78,6 +80,8 @@ class Facts:
     `samples` are the reference's; `taxation` says what contributions and gross-ups are due.
     `billed_on` names the final cycle that first billed a local day, or nothing. `sources` are the
     facts of the same cycle from agreements of other partners in whose shares this one has a part.
+    `fixings` and the invoice's `issue_date` convert lines of agreements that are invoiced in
+    another currency; `finals` are period and date of invoice of the partner's final cycles.
     """
 
     cycle: Cycle
@@ -95,6 +99,9 @@ class Facts:
     billed_on: Callable[[date], str] = lambda _: ""
     taxation: Taxation | None = None
     sources: "Facts | None" = None
+    fixings: Fixings = NO_FIXINGS
+    issue_date: date | None = None
+    finals: Mapping[str, tuple[Period, date | None]] = field(default_factory=dict)
 
     def bills_day(self, day: date) -> bool:
         """Whether what is charged for a day belongs to this cycle: one of its own days unless
@@ -120,13 +127,16 @@ class Line:
 
     `key` identifies it within its cycle, whatever else changes. `steps` derive the amount in
     sentences, `rule` names the term that makes it, `inputs` the figures that it was made from.
-    `columns` are those of table `charge` that are its own.
+    `columns` are those of table `charge` that are its own. `due` is the amount before its
+    rounding; `by_day` what of it each local day brought, told where days have fixings of their own.
     """
 
     key: tuple[object, ...]
     steps: Sequence[str]
     columns: Mapping[str, object]
     inputs: Mapping[str, object] = field(default_factory=dict)
+    due: Fraction = Fraction(0)
+    by_day: Sequence[tuple[date, Fraction]] = ()
 
 
 def inputs_of(facts: Facts, line: Line) -> dict[str, object]:
@@ -140,13 +150,18 @@ def inputs_of(facts: Facts, line: Line) -> dict[str, object]:
     return inputs
 
 
-def line_amount(terms: Agreement, exact: Fraction | Decimal) -> tuple[Decimal, str]:
+def line_amount(
+    terms: Agreement, exact: Fraction | Decimal, currency: str = ""
+) -> tuple[Decimal, str]:
     """An exact amount rounded once as the agreement says for lines, and the sentence that says so.
 
-    The sentence is empty when nothing was rounded away.
+    The amount is of the agreement's currency unless another is given. The sentence is empty when
+    nothing was rounded away.
     """
     rounding = terms.rounding.line
-    decimals = minor_units(terms.currency) if rounding.decimals is None else rounding.decimals
+    decimals = (
+        minor_units(currency or terms.currency) if rounding.decimals is None else rounding.decimals
+    )
     amount = round_amount(exact, decimals, rounding.method)
     said = f"line rounded {rounding.method.replace('_', ' ')} to {decimals} decimals: {amount}"
     return amount, said if amount != exact else ""
@@ -210,6 +225,7 @@ def rule_line(
             "tax_treatment": tax_treatment,
         },
         inputs or {},
+        due,
     )
 
 

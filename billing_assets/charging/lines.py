@@ -10,6 +10,7 @@ from billing_assets.charging.balance import balance_lines
 from billing_assets.charging.capacity import capacity_lines
 from billing_assets.charging.commitments import commitment_lines
 from billing_assets.charging.cycles import Cycle
+from billing_assets.charging.exchange import exchanged
 from billing_assets.charging.line import REPLACED, Facts, Line, inputs_of
 from billing_assets.charging.one_time import one_time_lines
 from billing_assets.charging.percentages import percentage_lines
@@ -50,11 +51,12 @@ def charge_cycle(facts: Facts, *, buckets: int, sources: Mapping[str, object]) -
     lines += commitment_lines(facts, priced)
     if cycle.cadence != ADJUSTMENT:
         lines += [line for model in MODELS for line in model(facts)]
-    lines += tax_lines(facts, lines)
+    lines = exchanged(facts, [*lines, *tax_lines(facts, lines)])
     provenance = json.dumps(sources, sort_keys=True)
     charges = pl.DataFrame(
         [
             {
+                "priced_in": line.columns["currency"],
                 **line.columns,
                 "month": cycle.month,
                 "bucket": bucket_of(cycle.partner, buckets),
@@ -88,8 +90,11 @@ def _assert_whole(cycle: Cycle, usage: pl.DataFrame, charges: pl.DataFrame) -> N
 
 
 def carrying(charges: pl.DataFrame) -> pl.DataFrame:
-    """The charges that together carry the rated usage: its lines, and what rules replaced."""
-    return charges.filter(pl.col("kind").is_in(["usage", REPLACED]))
+    """The charges that together carry the rated usage: its lines, and what rules replaced; in the
+    currency that they are priced in, as the usage is."""
+    return charges.filter(pl.col("kind").is_in(["usage", REPLACED])).with_columns(
+        pl.col("priced_in").alias("currency")
+    )
 
 
 def totals(frame: pl.DataFrame, column: str) -> dict[tuple[str, str], Decimal]:

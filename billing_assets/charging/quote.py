@@ -55,6 +55,7 @@ def quote_cycles(priced: PricedUsage, month: str | None = None) -> pl.DataFrame:
                         deals=[d for d in deals if d.directions[0].agreement in offers],
                         samples=priced.agreements.reference.samples,
                         sources=Facts(cycle, sources, *others) if sources else None,
+                        fixings=priced.agreements.reference.rates_of_exchange,
                     ),
                     buckets=1,
                     sources={"usage": "priced without an installation"},

@@ -23,6 +23,7 @@ from billing_assets.charging.short_calls import count_short_calls
 from billing_assets.charging.unbilled import MEASURES, Claim, claim, unbilled_usage
 from billing_assets.core.errors import NotFound, StateError
 from billing_assets.core.ids import bucket_of
+from billing_assets.core.periods import Period
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import CHARGE, RATED_LEG, USAGE_DAILY
 from billing_assets.reference.load import Reference
@@ -70,18 +71,32 @@ def _unbilled(claimed: Claim, lake: Lake, now: pl.DataFrame, bucket: int | None)
 
 
 def charge(
-    cycle: Cycle, reference: Reference, lake: Lake, registry: Registry, *, buckets: int
+    cycle: Cycle,
+    reference: Reference,
+    lake: Lake,
+    registry: Registry,
+    *,
+    buckets: int,
+    issue_date: date | None = None,
 ) -> Charged:
     """Charge a cycle and replace its rows in table `charge`; raises as `charges_now` does."""
-    charged = charges_now(cycle, reference, lake, registry, buckets=buckets)
+    charged = charges_now(cycle, reference, lake, registry, buckets=buckets, issue_date=issue_date)
     lake.replace_slice(CHARGE, charged.charges, {"month": cycle.month, "cycle": cycle.cycle})
     return charged
 
 
 def charges_now(
-    cycle: Cycle, reference: Reference, lake: Lake, registry: Registry, *, buckets: int
+    cycle: Cycle,
+    reference: Reference,
+    lake: Lake,
+    registry: Registry,
+    *,
+    buckets: int,
+    issue_date: date | None = None,
 ) -> Charged:
     """What a cycle would bill now; nothing is written.
+
+    `issue_date` is that of its invoice, for agreements that convert at that day's fixing.
 
     Must not be called for a final cycle: what it billed stands (`StateError`). Raises `NotFound`
     before any usage is rated.
@@ -94,6 +109,12 @@ def charges_now(
     claimed = _claim(cycle, reference, registry)
     bucket = bucket_of(cycle.partner, buckets)
     facts = cycle_facts(claimed, reference, lake, version, bucket=bucket)
+    facts = replace(
+        facts,
+        fixings=reference.rates_of_exchange,
+        issue_date=issue_date,
+        finals=_finals(facts, claimed, registry),
+    )
     charges = claimed_charges(facts, claimed, reference, lake, buckets=buckets)
     bring = cycles_to_bring(claimed)
     carried = carried_forward(cycle, charges, reference.partner(cycle.partner), bucket=bucket)
@@ -182,7 +203,7 @@ def imbalance(
 ) -> dict[tuple[str, str], tuple[Decimal, Decimal]]:
     """Rated usage against what a charged cycle's usage lines and replaced rows carry.
 
-    By agreement and currency, where the two differ; both read again from the lake. Empty for a
+    By agreement and its currency, where the two differ; both read again from the lake. Empty for a
     cycle that was not run, or is final and pinned.
     """
     known = {one.id: one for one in registry.cycles.list(partner=cycle.partner)}.get(cycle.cycle)
@@ -202,6 +223,22 @@ def _claim(cycle: Cycle, reference: Reference, registry: Registry) -> Claim:
         registry.cycles.list(partner=cycle.partner),
         has_calendar=reference.partner(cycle.partner).cadence is not Cadence.AD_HOC,
     )
+
+
+def _finals(
+    facts: Facts, claimed: Claim, registry: Registry
+) -> Mapping[str, tuple[Period, date | None]]:
+    """Period and date of invoice of the final cycles, where lines that adjust them need it."""
+    if not any(terms.exchange for terms in facts.terms.values()):
+        return {}
+    issued = {
+        known.id: [one.issue_date for one in registry.documents.of_cycle(known.id)]
+        for known in claimed.final_cycles
+    }
+    return {
+        known.id: (known.period, min(issued[known.id], default=None))
+        for known in claimed.final_cycles
+    }
 
 
 def _short_calls(

@@ -49,6 +49,7 @@ def replaced_lines(facts: Facts, usage: pl.DataFrame, rule: str) -> list[Line]:
 
 
 def _grouped(facts: Facts, usage: pl.DataFrame) -> list[dict[str, Any]]:
+    by_day = [pl.struct("local_day", "amount").alias("by_day")] if _days_matter(facts) else []
     days = usage["local_day"].unique()
     adjusts = pl.DataFrame(
         {"local_day": days, ADJUSTS: [facts.billed_on(day) for day in days]},
@@ -64,10 +65,17 @@ def _grouped(facts: Facts, usage: pl.DataFrame) -> list[dict[str, Any]]:
             pl.col("local_day").max().alias("last_day"),
             pl.col("records", "answered", "quantity", "billed_units").sum(),
             pl.col("fees", "amount").sum(),
+            *by_day,
         )
         .sort(_KEYS, nulls_last=True)
         .to_dicts()
     )
+
+
+def _days_matter(facts: Facts) -> bool:
+    """Whether any line is converted day by day."""
+    rules = [terms.exchange for terms in facts.terms.values()]
+    return any(rule.rule == "event_day" for rule in rules if rule)
 
 
 def _line(terms: Agreement, row: dict[str, Any], rule: str | None) -> Line:
@@ -116,7 +124,10 @@ def _line(terms: Agreement, row: dict[str, Any], rule: str | None) -> Line:
     }
     key = ("usage", *(row[name] for name in _KEYS if name != ADJUSTS or row[name]))
     inputs = {ADJUSTS: row[ADJUSTS]} if row[ADJUSTS] else {}
-    return Line((REPLACED, rule, *key) if rule else key, steps, columns, inputs)
+    days = [(one["local_day"], Fraction(one["amount"])) for one in row.get("by_day", ())]
+    return Line(
+        (REPLACED, rule, *key) if rule else key, steps, columns, inputs, Fraction(due), days
+    )
 
 
 def _by_period(

@@ -11,6 +11,7 @@ from billing_assets.cli import (
     delivery,
     demo,
     document,
+    fx,
     intake,
     invoice,
     reference_changes,
@@ -51,6 +52,7 @@ app.command()(delivery.deliver)
 app.add_typer(delivery.app, name="delivery")
 app.add_typer(archive.app, name="archive")
 app.add_typer(document.app, name="document")
+app.add_typer(fx.app, name="fx")
 app.add_typer(reference_changes.app, name="reference")
 app.add_typer(intake.app, name="intake")
 app.add_typer(rerate.app, name="rerate")

@@ -12,6 +12,7 @@ import polars as pl
 import typer
 
 from billing_assets.charging.capacity import missing_samples
+from billing_assets.charging.exchange import missing_rates
 from billing_assets.charging.quote import quote_cycles
 from billing_assets.charging.share_lines import unmet_takes
 from billing_assets.cli.output import JSON_HELP, console, fail, print_json, show
@@ -85,7 +86,12 @@ def quote(
         "charges": [_charge(row) for row in charges.iter_rows(named=True)],
         "totals": _totals(rows, charges),
         "breaches": [asdict(breach) for breach in reference.reference.breaches],
-        "notes": [*priced.notes, *missing_samples(charges), *unmet_takes(charges)],
+        "notes": [
+            *priced.notes,
+            *missing_samples(charges),
+            *unmet_takes(charges),
+            *missing_rates(charges),
+        ],
     }
 
 
@@ -106,7 +112,8 @@ def _charge(row: dict[str, object]) -> dict[str, object]:
         "quantity": at_least(quantity, 0) if isinstance(quantity, Decimal) else None,
         "unit": row["unit"],
         "price": at_least(price, 4) if isinstance(price, Decimal) else None,
-        "exact_amount": at_least(exact, minor_units(str(row["currency"]))),
+        "exact_amount": at_least(exact, minor_units(str(row["priced_in"]))),
+        "priced_in": row["priced_in"],
         "amount": at_least(amount, minor_units(str(row["currency"]))),
         "currency": row["currency"],
         "steps": json.loads(str(row["steps"])),

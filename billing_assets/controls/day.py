@@ -25,7 +25,7 @@ from billing_assets.lake.tables import (
     TRAFFIC,
     XDR,
 )
-from billing_assets.reference.fixings import nearest_fixing
+from billing_assets.reference.fx import MissingFixing
 from billing_assets.reference.load import Reference
 
 FILE_BITS = 27
@@ -292,4 +292,8 @@ def daily_margin(lake: Lake, reference: Reference, day: date) -> pl.DataFrame:
 
 
 def _per_home(reference: Reference, currency: str, day: date) -> Fraction | None:
-    return nearest_fixing(reference, currency, day, reference.controls.thresholds.fixing_age_days)
+    home = reference.carrier.currency
+    try:
+        return reference.rates_of_exchange.on(home, currency, day).factor(home, currency)
+    except MissingFixing:
+        return None

@@ -13,6 +13,7 @@ import polars as pl
 
 from billing_assets.charging.capacity import missing_samples
 from billing_assets.charging.carry import CARRIED_FORWARD
+from billing_assets.charging.exchange import missing_rates
 from billing_assets.charging.line import REPLACED
 from billing_assets.charging.lines import carrying, totals
 from billing_assets.charging.run import Charged
@@ -24,7 +25,7 @@ from billing_assets.intake.sequence import missing_between
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import CHARGE, COMPLETENESS, SUSPENSE, TRAFFIC
 from billing_assets.reference.controls import Severity, Thresholds
-from billing_assets.reference.fixings import nearest_fixing
+from billing_assets.reference.fx import MissingFixing
 from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Cadence, Leg, Partner
 from billing_assets.reference.tax import NoTaxRule, factors_of, position, supply_day
@@ -311,15 +312,19 @@ def _destinations(e: Evidence) -> Iterator[Found]:
 
 def _fixing(e: Evidence) -> Iterator[Found]:
     last = e.charged.cycle.period.last_day
+    found = missing_rates(e.charged.charges)
     for currency in sorted(set(e.charged.charges["currency"])):
-        if nearest_fixing(e.reference, currency, last, e.thresholds.fixing_age_days) is None:
-            yield (
-                "missing_fixing",
-                f"no fixing of {currency} within {e.thresholds.fixing_age_days} days of {last} "
-                f"by source {e.reference.carrier.fixing_source or 'any'}",
-                f"SELECT currency, sum(amount) AS amount FROM charge WHERE cycle = "
-                f"'{e.charged.cycle.cycle}' GROUP BY currency",
-            )
+        try:
+            e.reference.rates_of_exchange.on(currency, e.reference.carrier.currency, last)
+        except MissingFixing as error:
+            found.append(str(error))
+    for said in found:
+        yield (
+            "missing_fixing",
+            said,
+            f"SELECT currency, sum(amount) AS amount FROM charge WHERE cycle = "
+            f"'{e.charged.cycle.cycle}' GROUP BY currency",
+        )
 
 
 def _taxed(e: Evidence) -> tuple[list[str], set[str]]:

@@ -162,11 +162,11 @@ def against_actual(home: Installation, taken: Accrual) -> pl.DataFrame:
     for row in billed:
         number = next((n for n, term in enumerate(terms) if _settles(row, term)), None)
         if number is not None:
-            settled[number] += row["amount"]
+            settled[number] += _priced(row)
             continue
-        name = tuple(str(row[n]) for n in ("partner", "cycle", "leg", "service", "currency"))
+        name = tuple(str(row[n]) for n in ("partner", "cycle", "leg", "service", "priced_in"))
         share = _share(row["first_day"], row["last_day"], taken.at)
-        actual[name] = actual.get(name, Decimal(0)) + _part(row["amount"], share, row["currency"])
+        actual[name] = actual.get(name, Decimal(0)) + _part(_priced(row), share, row["priced_in"])
     names = ["partner", "cycle", "leg", "service", "currency"]
     accrued = (
         taken.rows.filter(pl.col("basis") != EXPECTED).group_by(names).agg(pl.col("amount").sum())
@@ -236,6 +236,13 @@ def _share(first: date, last: date, at: date) -> Fraction:
     """The part of some days that is over at the end of a day."""
     days = (last - first).days + 1
     return Fraction(min(days, max(0, (at - first).days + 1)), days)
+
+
+def _priced(row: Mapping[str, Any]) -> Decimal:
+    """What a charge came to in its agreement's currency, in which it was accrued."""
+    if row["priced_in"] == row["currency"]:
+        return row["amount"]
+    return round_amount(row["exact_amount"], minor_units(row["priced_in"]), Rounding.HALF_UP)
 
 
 def _part(amount: Decimal, share: Fraction, currency: str) -> Decimal:

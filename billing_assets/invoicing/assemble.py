@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from billing_assets.charging.exchange import disclosures, is_dated
 from billing_assets.charging.line import REPLACED
 from billing_assets.core.errors import BillingError, InputError, Problem
 from billing_assets.core.money import Rounding, minor_units, round_amount
@@ -157,7 +158,8 @@ def assemble(
                 wanted=partner.document.home_equivalent,
             ),
         ),
-        notes=tuple(notes),
+        notes=(*notes, *disclosures(charges)),
+        dated=is_dated(charges),
         traffic=_traffic(traffic, period),
         provenance=provenance,
     )
@@ -301,6 +303,7 @@ def _line(
         unit=row["unit"],
         price=None if price is None else abs(price),
         exact_amount=row["exact_amount"],
+        priced_in="" if row["priced_in"] == currency else row["priced_in"],
         amount=amount,
         tax_category=tax.category,
         tax_rate=tax.rate,

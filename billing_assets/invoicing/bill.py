@@ -99,7 +99,7 @@ def _rate(line: Line, currency: str) -> dict[str, Any]:
         "records": str(line.records),
         "unit": line.unit,
         "quantity": plain(line.quantity),
-        "unitPrice": "" if line.price is None else plain(line.price),
+        "unitPrice": "" if line.own_price is None else plain(line.own_price),
     }
     return {
         "@type": "AppliedCustomerBillingRate",

@@ -84,14 +84,14 @@ def _line(item: etree._Element, line: Line, document: Document) -> None:
         "Time band": line.band,
         "Agreement": line.agreement,
         "Records": str(line.records) if line.records else "",
-        "Quantity": f"{plain(line.quantity)} {line.unit}" if line.price is None else "",
+        "Quantity": f"{plain(line.quantity)} {line.unit}" if line.own_price is None else "",
     }
     for name, value in facts.items():
         if value:
             part = _group(product, "ApplicableProductCharacteristic")
             _text(part, "Description", name)
             _text(part, "Value", value)
-    quantity, unit, price = line.quantity, UNIT_CODES.get(line.unit, "C62"), line.price
+    quantity, unit, price = line.quantity, UNIT_CODES.get(line.unit, "C62"), line.own_price
     if price is None:
         # no single price: one unit at the whole amount, the derivation beside it
         quantity, unit = Decimal(1 if line.amount >= 0 else -1), "C62"

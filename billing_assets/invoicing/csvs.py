@@ -57,6 +57,7 @@ SUMMARY_COLUMNS: Final = {
     "amount": "net amount of the line",
     "tax_category": "EN 16931 code: S, AE, O, E, G or Z",
     "tax_rate": "fraction: 0.23 is 23 %",
+    "price_currency": "currency of `price`, where the line was converted from it",
 }
 """Columns of the summary CSV and what they mean."""
 
@@ -133,4 +134,5 @@ def line_cells(line: Line) -> dict[str, str]:
         "amount": format(line.amount, "f"),
         "tax_category": line.tax_category,
         "tax_rate": plain(line.tax_rate),
+        "price_currency": line.priced_in,
     }

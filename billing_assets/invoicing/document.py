@@ -169,6 +169,7 @@ class Line(Part):
     where no single price applies, and `steps` then derive the amount. Counts are negative where
     usage that was billed earlier is taken back. `tax_rule` is the rule of tax.yaml that decided;
     `self_assessed_rate` is what the buyer accounts for, `withholding_rate` what it keeps back.
+    `priced_in` is the currency of `price` and `exact_amount` where the line was converted.
     """
 
     number: Annotated[int, Field(ge=1)]
@@ -189,6 +190,7 @@ class Line(Part):
     unit: str
     price: Annotated[Exact, Field(ge=0)] | None
     exact_amount: Exact
+    priced_in: str = ""
     amount: Amount
     tax_category: TaxCategory
     tax_rate: Exact
@@ -196,6 +198,11 @@ class Line(Part):
     self_assessed_rate: Exact = Decimal(0)
     withholding_rate: Exact = Decimal(0)
     steps: tuple[str, ...] = ()
+
+    @property
+    def own_price(self) -> Decimal | None:
+        """The price in the document's currency; None for a line that was converted as a whole."""
+        return None if self.priced_in else self.price
 
     @model_validator(mode="after")
     def _sign_is_on_the_quantity(self) -> "Line":
@@ -295,6 +302,7 @@ class Document(Part):
     `self_assessed` is output and input tax alike, of a purchase under reverse charge; `withheld`
     lowers what is paid and no total. `number` is None in a draft. Amounts are in `currency` with
     its minor units; `due_date` and `terms_days` are always present because payment terms must be.
+    A `dated` document was converted at the fixing of its issue date, which must stay.
     """
 
     form: Literal["1"] = "1"
@@ -326,6 +334,7 @@ class Document(Part):
     home_tax: HomeTax | None = None
     totals: Totals
     notes: tuple[str, ...] = ()
+    dated: bool = False
     traffic: tuple[TrafficDay, ...] = ()
     provenance: Provenance
 

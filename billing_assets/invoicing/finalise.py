@@ -187,7 +187,16 @@ def revised(document: Document, **changes: Any) -> Document:
 
 
 def _issued_on(issue_date: date, document: Document, templates: Path) -> Document:
-    """A draft as it is issued on a date, by the layout and engines of that day."""
+    """A draft as it is issued on a date, by the layout and engines of that day.
+
+    Raises `BillingError` for another date than the one by whose fixing it was converted.
+    """
+    if document.dated and document.issue_date != issue_date:
+        raise BillingError(
+            f"{document.provenance.cycle} was converted at the fixing of {document.issue_date}, "
+            f"its date of invoice, and cannot be issued on {issue_date}",
+            hint="issue it on that date, or run the cycle again with the new one",
+        )
     provenance = document.provenance.model_copy(
         update={
             "template": template_hash(templates, document.template_name),

@@ -61,7 +61,12 @@ def preview(
     else:
         reference = home.reference
         charged = charges_now(
-            cycle, reference, home.lake, home.registry, buckets=home.settings.buckets
+            cycle,
+            reference,
+            home.lake,
+            home.registry,
+            buckets=home.settings.buckets,
+            issue_date=issue_date,
         )
         made = documents_of(home, reference, charged, issue_date)
     if kind is not None:

@@ -32,7 +32,6 @@ from billing_assets.invoicing.pdf import engine_versions
 from billing_assets.invoicing.renderings import render
 from billing_assets.invoicing.streams import Stream, streams
 from billing_assets.lake.tables import CHARGE, RATE, RATED_LEG, USAGE_DAILY, XDR
-from billing_assets.reference.fx import Fixings
 from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Cadence, Partner
 from billing_assets.registry import cycles as registered_cycles
@@ -142,7 +141,14 @@ def run_cycle(
         return report(home, cycle)
     if known.state is CycleState.APPROVED:
         home.registry.cycles.withdraw_approval(cycle.cycle, "run again", now=now, who=who)
-    charged = charge(cycle, reference, home.lake, home.registry, buckets=home.settings.buckets)
+    charged = charge(
+        cycle,
+        reference,
+        home.lake,
+        home.registry,
+        buckets=home.settings.buckets,
+        issue_date=issue_date,
+    )
     totals = _totals(charged.charges)
     home.registry.cycles.record_run(
         cycle.cycle,
@@ -297,7 +303,7 @@ def documents_of(
             agreements=agreements,
             traffic=_usage_of(stream, charged.usage),
             tax_rules=reference.tax,
-            fixings=Fixings(reference.fixings, reference.carrier.fixing_source),
+            fixings=reference.rates_of_exchange,
         )
         for stream in streams(charges, partner, agreements)
     ]
@@ -308,7 +314,6 @@ def _usage_of(stream: Stream, usage: pl.DataFrame) -> pl.DataFrame:
     """The rows of `usage_daily` that a document's lines bill."""
     return usage.filter(
         pl.col("leg").cast(pl.String) == stream.leg.value,
-        pl.col("currency").cast(pl.String) == stream.currency,
         pl.col("agreement").cast(pl.String).is_in(stream.charges["agreement"].unique().to_list()),
     )
 
@@ -324,13 +329,12 @@ def _keep(
     agreements = {line.agreement for line in document.lines if line.kind == "usage"}
     usage = charged.usage.filter(
         pl.col("leg").cast(pl.String) == document.leg.value,
-        pl.col("currency").cast(pl.String) == document.currency,
         pl.col("agreement").cast(pl.String).is_in(agreements),
     )
     days: list[date] = usage["day"].unique().to_list()
     with TemporaryDirectory() as scratch:
         itemised = write_itemised(
-            _billed_legs(home, charged, usage, document.leg.value, document.currency),
+            _billed_legs(home, charged, usage, document.leg.value),
             home.lake.scan(XDR, part={"day": days}),
             days,
             Path(scratch) / "itemised.csv",
@@ -340,8 +344,8 @@ def _keep(
         amount = usage["amount"].sum() or Decimal(0)
         if itemised.amount != amount:
             raise BillingError(
-                f"the records of {charged.cycle.cycle} sum to {itemised.amount} "
-                f"{document.currency}, its usage to {amount}",
+                f"the records of {charged.cycle.cycle} sum to {itemised.amount}, its usage to "
+                f"{amount}",
                 hint="materialise `rated_leg` and `usage_daily` of its days again",
             )
         return keep_draft(
@@ -355,7 +359,7 @@ def _keep(
 
 
 def _billed_legs(
-    home: Installation, charged: Charged, usage: pl.DataFrame, leg: str, currency: str
+    home: Installation, charged: Charged, usage: pl.DataFrame, leg: str
 ) -> pl.LazyFrame:
     """The rated legs that some usage of a cycle is made of.
 
@@ -379,7 +383,6 @@ def _billed_legs(
         return home.lake.scan(RATED_LEG, version, {"day": slices}).filter(
             pl.col("partner") == charged.cycle.partner,
             pl.col("leg") == leg,
-            pl.col("currency") == currency,
             pl.col("agreement").is_in(agreements),
             pl.col("local_day").is_in(local_days),
         )

@@ -114,9 +114,9 @@ def line_residue(line: Line, currency: str, *, cents: bool = False) -> Residue:
     Records are rounded one by one and may bear fees, so their sum is not the product. With
     `cents` it has two decimals in a currency without any: Peppol allows 0.02 whatever the currency.
     """
-    if line.price is None:
+    if line.own_price is None:
         return Residue(Decimal(0), "")
-    product = Fraction(line.quantity) * Fraction(line.price)
+    product = Fraction(line.quantity) * Fraction(line.own_price)
     decimals = max(minor_units(currency), 2 if cents else 0)
     amount = line.amount - round_amount(product, decimals, Rounding.HALF_UP)
     if not line.records:
@@ -276,7 +276,7 @@ class _Writer:
     def _line(self, root: etree._Element, line: Line) -> None:
         group = _group(root, "CreditNoteLine" if self.credit else "InvoiceLine")
         _text(group, "ID", str(line.number))
-        quantity, unit, price = line.quantity, UNIT_CODES.get(line.unit, "C62"), line.price
+        quantity, unit, price = line.quantity, UNIT_CODES.get(line.unit, "C62"), line.own_price
         if price is None:
             # no single price: one unit at the whole amount, the derivation beside it
             quantity, unit = Decimal(1 if line.amount >= 0 else -1), "C62"
@@ -317,7 +317,7 @@ class _Writer:
             "Agreement": line.agreement,
             "Records": str(line.records) if line.records else "",
             "Answered": str(line.answered) if line.answered else "",
-            "Quantity": f"{plain(line.quantity)} {line.unit}" if line.price is None else "",
+            "Quantity": f"{plain(line.quantity)} {line.unit}" if line.own_price is None else "",
             # a line's own period must lie in the document's (R110, R111)
             "Period": outside,
         }

@@ -261,7 +261,6 @@ def _replaced(
         .filter(
             pl.col("kind") == REPLACED,
             pl.col("leg") == document.leg.value,
-            pl.col("currency") == document.currency,
             pl.col("agreement").is_in({line.agreement for line in document.lines}),
         )
         .collect()
@@ -290,7 +289,6 @@ def _legs_by_key(legs: pl.LazyFrame, document: Document) -> dict[UsageKey, tuple
         legs.filter(
             pl.col("partner") == document.partner,
             pl.col("leg") == document.leg.value,
-            pl.col("currency") == document.currency,
             pl.col("day") <= document.period.last_day + timedelta(days=1),
             pl.col("pricing") != "not_chargeable",
             pl.col("agreement").is_in({line.agreement for line in document.lines}),

@@ -339,6 +339,7 @@ CHARGE = Table(
             "unit": pl.String,
             "price": MONEY,
             "exact_amount": MONEY,
+            "priced_in": pl.String,
             "amount": MONEY,
             "currency": pl.String,
             "rule": pl.String,
@@ -356,7 +357,9 @@ CHARGE = Table(
         "kind": "usage, recurring, surcharge, ...: the charging model; replaced: usage that a "
         "named rule prices instead, with its rated amount as exact_amount and no money",
         "section": "usage, recurring, prior_period, ...: where the document shows it",
-        "exact_amount": "before the line's rounding",
+        "exact_amount": "before the line's rounding and exchange",
+        "priced_in": "currency of price and exact_amount: the agreement's; `currency` is that of "
+        "amount, which the document is in",
         "rule": "the term that priced it; its version is that of the agreement",
         "tax_treatment": "empty: as the agreement's supplies are taxed; compensation: no supply",
         "steps": "JSON list of sentences that derive the amount",

@@ -96,7 +96,7 @@ class Thresholds(Form):
     usual_day: Count = 50
     usual_hour: Count = 30
     profile_days: Annotated[int, Field(ge=7, le=120)] = 28
-    fixing_age_days: Count = 31
+    fixing_age_days: Count = 7
     vat_check_days: Count = 365
     change_share: Share = Decimal("0.5")
     change_cycles: Annotated[int, Field(ge=1, le=24)] = 3

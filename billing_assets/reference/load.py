@@ -8,11 +8,9 @@ traffic.yaml, tax.yaml, fixings.csv, partners/*.yaml, agreements/*.yaml and the 
 agreements name, deals/*.yaml, samples/*.csv.
 """
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
-from decimal import Decimal
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -22,7 +20,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from billing_assets.core.errors import InputError, NotFound, Problem
 from billing_assets.core.ids import canonical_json, sha256_of
-from billing_assets.core.money import parse_decimal
 from billing_assets.lake.tables import RATE
 from billing_assets.reference.bands import band_problems
 from billing_assets.reference.bindings import (
@@ -37,6 +34,7 @@ from billing_assets.reference.controls import Controls
 from billing_assets.reference.deals import Deal
 from billing_assets.reference.decks import Deck, build_deck, sheet_path
 from billing_assets.reference.findings import Breach, Finding
+from billing_assets.reference.fx import Fixings, read_fixings
 from billing_assets.reference.layouts import Layout
 from billing_assets.reference.ledger import Ledger
 from billing_assets.reference.models import Agreement, Calendar, Carrier, Partner, TrunkRange
@@ -125,6 +123,13 @@ class Reference:
         """By what a partner's supplies are taxed."""
         partner = self.partner(partner_id)
         return Taxation(self.tax, self.carrier.country, partner.country, partner.tax)
+
+    @property
+    def rates_of_exchange(self) -> Fixings:
+        """The fixings of our source, as old as the controls allow one to be."""
+        return Fixings(
+            self.fixings, self.carrier.fixing_source, self.controls.thresholds.fixing_age_days
+        )
 
     def rates(self) -> pl.DataFrame:
         """Every deck's rows in one frame: the content of table `rate`."""
@@ -233,7 +238,8 @@ class _Reader:
         agreements = self._bound(agreements, deals)
         samples, wrong = load_samples(self.files, [(a.file, a.terms.capacity) for a in agreements])
         self.problems += wrong
-        fixings = self._fixings()
+        fixings, wrong = read_fixings(self.files.get("fixings.csv"), "fixings.csv")
+        self.problems += wrong
         ledger = self._form("ledger.yaml", Ledger) if "ledger.yaml" in self.files else None
         retention = self._form("retention.yaml", Retention, Retention()) or Retention()
         controls = self._controls(partners)
@@ -498,47 +504,6 @@ class _Reader:
                             )
                         )
                 claims[key].append(one)
-
-    def _fixings(self) -> pl.DataFrame:
-        """fixings.csv as text columns; each date, currency pair and source at most once."""
-        columns = ["source", "date", "base", "currency", "units_per_base"]
-        empty = pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
-        path = "fixings.csv"
-        if path not in self.files:
-            return empty
-        try:
-            frame = pl.read_csv(io.BytesIO(self.files[path]), infer_schema=False)
-        except pl.exceptions.PolarsError as error:
-            self.problems.append(Problem(f"is not a CSV file: {error}", path))
-            return empty
-        if frame.columns != columns:
-            self.problems.append(
-                Problem(
-                    f"must have the columns {', '.join(columns)}",
-                    path,
-                    1,
-                    "header",
-                    ",".join(frame.columns),
-                )
-            )
-            return empty
-        for row, (_, day, _, _, units) in enumerate(frame.iter_rows(), start=2):
-            try:
-                date.fromisoformat(day or "")
-            except ValueError:
-                self.problems.append(Problem("is not a date", path, row, "date", str(day)))
-            try:
-                positive = parse_decimal(units or "") > Decimal(0)
-            except ValueError:
-                positive = False
-            if not positive:
-                self.problems.append(
-                    Problem("is not a positive decimal", path, row, "units_per_base", str(units))
-                )
-        for row, duplicate in enumerate(frame.select(columns[:4]).is_duplicated(), start=2):
-            if duplicate:
-                self.problems.append(Problem("fixing stands twice", path, row))
-        return frame
 
     def _controls(self, partners: Mapping[str, Partner]) -> Controls:
         """controls.yaml, or the defaults where there is none; its partners must be known."""

@@ -22,6 +22,7 @@ from stdnum import iban
 
 from billing_assets.core.money import Rounding
 from billing_assets.reference.channels import Channels, Format
+from billing_assets.reference.exchange import Exchange
 from billing_assets.reference.fees import Capacity, OneTime, Percentage, Recurring, require_distinct
 from billing_assets.reference.forms import Form, Identifier, Name
 from billing_assets.reference.share_terms import PartOf, RevenueShare
@@ -530,6 +531,7 @@ class Agreement(Form):
     commitments: tuple[Commitment, ...] = ()
     shares: tuple[RevenueShare, ...] = ()
     parts: tuple[PartOf, ...] = ()
+    exchange: Exchange | None = None
 
     @property
     def key(self) -> str:
@@ -581,6 +583,8 @@ class Agreement(Form):
                 f"(duration.from), so event_time must be {self.duration.start}, "
                 f"not {self.event_time}"
             )
+        if self.exchange and (problem := self.exchange.problem(self.currency)):
+            raise ValueError(f"exchange {problem}")
         require_distinct("recurring", [fee.fee for fee in self.recurring])
         require_distinct("one_time", [fee.fee for fee in self.one_time])
         require_distinct("capacity", [one.capacity for one in self.capacity])

@@ -22,6 +22,7 @@ from billing_assets.reference.yamltext import Located
 
 _ROOT = "agreements"
 _CALENDARS = "calendars.yaml"
+_FIXINGS = "fixings.csv"
 _LAYOUTS = "layouts.yaml"
 _ADDRESS = {"street": "-", "city": "-", "country": "PT"}
 _CARRIER = {
@@ -56,11 +57,11 @@ class Standalone:
 
 
 def standalone_reference(paths: Sequence[Path], calendars: Path | None = None) -> Standalone:
-    """Load agreement files, the sheets and samples that they name and a calendars.yaml.
+    """Load agreement files, the sheets and samples that they name, calendars and fixings.
 
-    Without `calendars`, a calendars.yaml is looked for beside each agreement and in the folder
-    above, as a reference folder has it. Versions of one agreement may be given together. Raises
-    `InputError` that names every problem with its file.
+    A fixings.csv, and without `calendars` a calendars.yaml, is looked for beside each agreement
+    and in the folder above, as a reference folder has them. Versions of one agreement may be given
+    together. Raises `InputError` that names every problem with its file.
     """
     named = {_key(path): path for path in paths}
     problems: list[Problem] = []
@@ -77,7 +78,7 @@ def standalone_reference(paths: Sequence[Path], calendars: Path | None = None) -
             named[place] = path
         files = {place: content, **_beside(key, value), **_layouts(path, problems)}
         _join(groups, names, files, value)
-    shared = _calendars(paths, calendars, problems)
+    shared = _shared(paths, calendars, problems)
     agreements: list[InForce] = []
     deals: list[Deal] = []
     hashes: dict[str, str] = {}
@@ -189,17 +190,24 @@ def _layouts(path: Path, problems: list[Problem]) -> dict[str, bytes]:
     return {}
 
 
-def _calendars(
+def _shared(
     paths: Sequence[Path], calendars: Path | None, problems: list[Problem]
 ) -> dict[str, bytes]:
-    """The one calendars.yaml of all agreements, if there is any."""
-    if calendars is not None:
+    """The one calendars.yaml and the one fixings.csv of all agreements, where there are any."""
+    if calendars is None:
+        found = _one_beside(paths, _CALENDARS, problems)
+    else:
         content = _read(calendars, problems)
-        return {} if content is None else {_CALENDARS: content}
+        found = {} if content is None else {_CALENDARS: content}
+    return {**found, **_one_beside(paths, _FIXINGS, problems)}
+
+
+def _one_beside(paths: Sequence[Path], name: str, problems: list[Problem]) -> dict[str, bytes]:
+    """The file of a name beside the agreements or in the folder above."""
     found: dict[bytes, Path] = {}
     for path in paths:
         folder = path.resolve().parent
-        for place in (folder / _CALENDARS, folder.parent / _CALENDARS):
+        for place in (folder / name, folder.parent / name):
             if place.is_file():
                 found.setdefault(place.read_bytes(), place)
                 break
@@ -208,7 +216,7 @@ def _calendars(
             Problem("differs from that of another agreement; name one", str(place))
             for place in found.values()
         ]
-    return {_CALENDARS: next(iter(found))} if found else {}
+    return {name: next(iter(found))} if found else {}
 
 
 def _partner_files(agreements: Sequence[Mapping[str, object]]) -> dict[str, bytes]:

@@ -157,7 +157,8 @@ def recurring(
 
 def charges(*rows: dict[str, Any], currency: str = "EUR") -> pl.DataFrame:
     """Rows as a frame of table `charge`."""
-    return pl.DataFrame([{**row, "currency": currency} for row in rows], schema=CHARGE.schema)
+    told = [{**row, "currency": currency, "priced_in": currency} for row in rows]
+    return pl.DataFrame(told, schema=CHARGE.schema)
 
 
 def traffic(period: Period = MARCH) -> pl.DataFrame:

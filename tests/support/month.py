@@ -197,6 +197,7 @@ def write_month(lake: Lake) -> None:
             "kind": "usage",
             "section": "usage",
             "exact_amount": Decimal("9007199254740993.1000000003"),
+            "priced_in": "EUR",
             "currency": "EUR",
         },
     )

@@ -24,6 +24,7 @@ renamed as (
 
         -- money
         exact_amount,
+        priced_in,
         amount,
         currency
 

@@ -87,7 +87,7 @@ billed as (
         cycle,
         leg,
         agreement_id as agreement,
-        currency,
+        priced_in as currency,
 
         -- money
         sum(exact_amount) as amount
