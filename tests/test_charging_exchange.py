@@ -18,7 +18,7 @@ from billing_assets.installation import Installation
 from billing_assets.invoicing.document import Document
 from billing_assets.invoicing.prove import prove
 from billing_assets.invoicing.run import approve_and_issue
-from tests.support.billing_home import ISSUED, NOW, cycle_of, issue, open_home, run, use
+from tests.support.billing_home import DEMO, ISSUED, NOW, cycle_of, issue, open_home, run, use
 from tests.support.pricing import priced
 from tests.support.references import agreement, loaded
 
@@ -170,6 +170,12 @@ def test_days_by_their_own_fixings_are_rounded_once(
     assert abs(Fraction(charge["amount"]) - exact) <= Fraction(1, 200)
 
 
+def fixings(*rows: str) -> dict[str, dict[str, str]]:
+    """The demo's fixings replaced by some of the treasury's, as `open_home` changes files."""
+    text = (DEMO / "fixings.csv").read_text()
+    return {"fixings.csv": {text: "\n".join([HEADER, *(f"treasury,{row}" for row in rows)])}}
+
+
 # through the pipeline: a partner's dollars on an invoice in euros
 
 DOLLARS = {
@@ -210,8 +216,7 @@ def test_a_document_in_the_invoices_currency_adds_up_and_is_proved(tmp_path: Pat
 
 
 def test_without_the_fixing_that_cycle_alone_is_blocked(tmp_path: Path) -> None:
-    changes = {**DOLLARS, "fixings.csv": {"EUR,USD,1.0850": "EUR,QAR,1.0850"}}
-    home = open_home(tmp_path, changes)
+    home = open_home(tmp_path, {**DOLLARS, **fixings("2026-03-31,EUR,QAR,4")})
     with_dollars(home)
     done = run(home, CYCLE)
     assert done.state == "blocked"
@@ -225,10 +230,7 @@ def test_what_was_converted_at_the_date_of_invoice_is_issued_on_that_date(tmp_pa
         tmp_path,
         {
             "agreements/P04-VOICE.yaml": {before: text.replace("last_day", "invoice_date")},
-            "fixings.csv": {
-                "treasury,2026-03-31,EUR,USD,1.0850": "treasury,2026-03-31,EUR,USD,1.0850\n"
-                f"treasury,{ISSUED},EUR,USD,1.2000"
-            },
+            **fixings("2026-03-31,EUR,USD,1.0850", f"{ISSUED},EUR,USD,1.2000"),
         },
     )
     with_dollars(home)
@@ -249,9 +251,8 @@ def test_what_was_converted_at_the_date_of_invoice_is_issued_on_that_date(tmp_pa
 
 
 def test_an_adjustment_is_converted_as_its_original_was(tmp_path: Path) -> None:
-    later = "treasury,2026-03-31,EUR,USD,1.0850\ntreasury,2026-04-15,EUR,USD,2.0000"
-    changes = {**DOLLARS, "fixings.csv": {"treasury,2026-03-31,EUR,USD,1.0850": later}}
-    home = open_home(tmp_path, changes)
+    later = fixings("2026-03-31,EUR,USD,1.0850", "2026-04-15,EUR,USD,2.0000")
+    home = open_home(tmp_path, {**DOLLARS, **later})
     with_dollars(home)
     run(home, CYCLE)
     issue(home, CYCLE)
@@ -287,7 +288,9 @@ def fx(home: Installation, *arguments: str) -> str:
 def test_rates_conversions_and_differences_by_command(tmp_path: Path) -> None:
     home = open_home(
         tmp_path / "home",
-        {"fixings.csv": {"EUR,USD,1.0850": "EUR,USD,1.0850\ntreasury,2026-04-30,EUR,USD,1.1000"}},
+        fixings(
+            "2026-03-31,EUR,USD,1.0850", "2026-03-31,EUR,GBP,0.8600", "2026-04-30,EUR,USD,1.1000"
+        ),
     )
     assert "1.085 USD per EUR" in fx(home, "rate", "USD", "EUR", "2026-04-02")
     assert "11,378.50 EUR" in fx(home, "convert", "12345.67", "USD", "EUR", "2026-03-31")
@@ -315,7 +318,7 @@ def test_rates_conversions_and_differences_by_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("rate", "USD", "EUR", "2026-03-01"), "no fixing between USD and EUR"),
+        (("rate", "USD", "EUR", "2026-02-01"), "no fixing between USD and EUR"),
         (("rate", "USD", "EUR", "March"), "is not a day"),
         (("convert", "1,5", "USD", "EUR", "2026-03-31"), "is not an amount"),
         (("convert", "1", "USD", "EURO", "2026-03-31"), "ISO 4217"),

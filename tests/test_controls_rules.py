@@ -15,7 +15,7 @@ from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import CHARGE, SUSPENSE, TRAFFIC, USAGE_DAILY, Table
 from billing_assets.reference.controls import RULES, Thresholds
 from billing_assets.registry.cycles import CycleState
-from tests.support.billing_home import cycle_of, issue, open_home, run, use
+from tests.support.billing_home import DEMO, cycle_of, issue, open_home, run, use
 
 WEEK = "P03/2026-W11"
 FIRST = date(2026, 3, 9)
@@ -149,8 +149,9 @@ def test_partner_and_tax_data_are_looked_at(
 
 @pytest.mark.parametrize(("day", "missing"), [("2026-03-24", False), ("2026-03-23", True)])
 def test_a_currency_without_a_fresh_fixing_blocks(tmp_path: Path, day: str, missing: bool) -> None:
-    older = {"treasury,2026-03-31,EUR,USD": f"treasury,{day},EUR,USD"}
-    home = open_home(tmp_path, {"fixings.csv": older})
+    text = (DEMO / "fixings.csv").read_text()
+    older = f"source,date,base,currency,units_per_base\ntreasury,{day},EUR,USD,1.0850\n"
+    home = open_home(tmp_path, {"fixings.csv": {text: older}})
     names = {"partner": "P15", "agreement": "P15-VOICE@1", "currency": "USD"}
     use(home, of_day(TENTH, 100, **names))
     told = found(home, "P15/2026-03")
