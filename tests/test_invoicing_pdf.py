@@ -201,6 +201,18 @@ def test_a_brand_overrides_a_block_and_keeps_the_rest(brand: Path) -> None:
     assert "Total due EUR 118.08" in text
 
 
+@pytest.mark.parametrize("kind", [Kind.PRO_FORMA, Kind.DECLARATION])
+def test_what_goes_before_an_invoice_wears_the_same_brand(brand: Path, kind: Kind) -> None:
+    (brand / "brand" / "invoice.typ.j2").write_text(
+        '<% extends "default/invoice.typ.j2" %>\n'
+        "<% block letterhead %>\n= Ours alone\n<% endblock %>"
+    )
+    made = revised(document(to=partner(template="brand")), kind=kind, number=None)
+    text = printed(made, brand)
+    assert "Ours alone" in text
+    assert "IBAN" not in text and "DRAFT" not in text
+
+
 def test_a_block_may_add_to_the_one_it_overrides(brand: Path) -> None:
     (brand / "brand" / "invoice.typ.j2").write_text(
         '<% extends "default/invoice.typ.j2" %>\n'

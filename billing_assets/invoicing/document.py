@@ -383,7 +383,13 @@ class Check(Part):
 
 
 def _equal(name: str, found: object, expected: object) -> Check:
-    return Check(name=name, ok=found == expected, detail=f"{found} = {expected}")
+    ok = found == expected
+    several = isinstance(found, list | tuple)
+    return Check(
+        name=name,
+        ok=ok,
+        detail=f"{len(found)} agree" if ok and several else f"{found} = {expected}",
+    )
 
 
 def identities(document: Document) -> list[Check]:

@@ -119,7 +119,9 @@ def _rendered(
         template = environment.select_template(
             [f"{document.template_name}/{file}", f"{DEFAULT}/{file}"]
         )
-        return template.render(context)
+        brand = f"{document.template_name}/invoice.typ.j2"
+        known = (templates / brand).is_file()
+        return template.render(context, invoice=brand if known else f"{DEFAULT}/invoice.typ.j2")
     except TemplateNotFound as error:
         raise NotFound(f"no layout {error} under {templates}") from error
     except TemplateError as error:
