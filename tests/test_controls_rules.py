@@ -4,6 +4,7 @@ import re
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -200,7 +201,7 @@ def test_charges_that_are_not_the_rated_usage_block_the_cycle(
     cycle = cycle_of(home, WEEK)
     replace_slice = Lake.replace_slice
 
-    def spoilt(lake: Lake, table: Table, rows: pl.DataFrame, part: dict[str, object]) -> object:
+    def spoilt(lake: Lake, table: Table, rows: pl.DataFrame, part: dict[str, Any]) -> object:
         if table is CHARGE and spoil == "a line is lost":
             rows = rows.filter(pl.col("destination") != "PT Fixed")
         elif table is CHARGE:

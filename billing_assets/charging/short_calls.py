@@ -96,4 +96,5 @@ def _line(
         price=rule.fee,
         records=charged,
         answered=charged,
+        inputs={"answered": count.calls, "short_calls": count.short},
     )

@@ -96,7 +96,7 @@ def quote(
 
 
 def _charge(row: dict[str, object]) -> dict[str, object]:
-    """A charge line for people: its money with the currency's decimals, its steps as a list."""
+    """A charge line for people: its money with the currency's decimals, its derivation read."""
     exact, amount, price, quantity = (
         row[name] for name in ("exact_amount", "amount", "price", "quantity")
     )
@@ -116,6 +116,8 @@ def _charge(row: dict[str, object]) -> dict[str, object]:
         "priced_in": row["priced_in"],
         "amount": at_least(amount, minor_units(str(row["currency"]))),
         "currency": row["currency"],
+        "rule": row["rule"],
+        "inputs": json.loads(str(row["inputs"])),
         "steps": json.loads(str(row["steps"])),
     }
 
