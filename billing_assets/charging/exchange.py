@@ -20,6 +20,7 @@ from billing_assets.charging.line import (
     count_text,
     inputs_of,
     line_amount,
+    plain,
 )
 from billing_assets.core.fx import Rate
 from billing_assets.core.periods import Period
@@ -59,7 +60,7 @@ def disclosures(charges: pl.DataFrame) -> list[str]:
         told = json.loads(inputs or "{}").get(EXCHANGE, {})
         if rates := told.get("rates"):
             shown = rates if len(rates) < 3 else [rates[0], rates[-1]]
-            said.add(f"{priced_in} in {told['to']} at {' to '.join(shown)}")
+            said.add(f"Converted from {priced_in} to {told['to']} at {' to '.join(shown)}")
     return sorted(said)
 
 
@@ -103,8 +104,9 @@ class _Converter:
             quote = self._of_cycle(terms, rule, str(inputs_of(self.facts, line).get(ADJUSTS, "")))
             factor, quotes = quote.rate.factor(terms.currency, rule.to), [quote]
         amount, _ = line_amount(terms, due * factor, rule.to)
-        _, rounded = line_amount(terms, due)
-        steps = [step for step in line.steps if step != rounded]
+        own, rounded = line_amount(terms, due)
+        last = (rounded, f"{plain(own)} {terms.currency}")
+        steps = [step for step in line.steps if step not in last]
         shown = quotes if len(quotes) < 3 else [quotes[0], quotes[-1]]
         at = " to ".join(quote.words for quote in shown)
         step = (
