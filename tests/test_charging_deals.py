@@ -130,6 +130,15 @@ def test_h04_only_the_partner_pays_when_the_deal_says_so(tmp_path: Path) -> None
     assert charged(tmp_path, deal, usage, FREE) == [("customer", "balance", "1800.00")]
 
 
+def test_traffic_of_one_direction_alone_is_not_balanced_by_itself(tmp_path: Path) -> None:
+    deal = {**SWAP, "received": {"agreement": "IN"}, "sent": {"agreement": "OUT"}}
+    deal["balance"] = {"tolerance": "0.10", "price": "0.01"}
+    free = {"bill_and_keep": True}
+    sides = ({**IN, **free}, {**OUT, **free})
+    assert charged(tmp_path, deal, [received(500)], sides) == [("customer", "balance", "5.00")]
+    assert charged(tmp_path, deal, [sent(300)], sides) == [("supplier", "balance", "3.00")]
+
+
 def test_f04_a_ratio_is_charged_once_it_was_passed_in_months_in_a_row(tmp_path: Path) -> None:
     rule = {"tolerance": "0.10", "price": "0.01", "ratio": "1.5", "consecutive": 3}
     deal = {**BALANCE, "balance": rule}

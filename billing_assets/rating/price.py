@@ -130,6 +130,10 @@ class _Claims:
         self.legs = {leg for _, leg, _ in offers}
         accounts = set().union(*agreements.accounts.values())
         self.heeded = {leg for leg in self.legs if self._names_any(leg, accounts)}
+        if self.heeded and agreements.reference.deals:
+            # a deal's other direction without any trunk had no traffic, and not all of it
+            idle = {leg for leg in self.legs if usage[_SIDES[leg]].is_null().all()}
+            self.heeded |= idle
         text = pl.lit(None, pl.String)
         claimed = [usage.head(0).with_columns(text.alias("offer"), text.alias("account"))]
         for offer, leg, service in offers:
