@@ -2,6 +2,7 @@
 
 import json
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -212,3 +213,49 @@ def test_a_model_gives_the_figures_worked_by_hand(name: str, tmp_path: Path) -> 
         assert charge["inputs"] or charge["kind"] == "usage"
     again = priced(tmp_path, [{"rates": RATES, **terms}], usage[::-1])
     assert json.dumps(again["charges"], default=str) == json.dumps(result["charges"], default=str)
+
+
+CENT = [{"code": 44, "destination": "UK", "rate": "0.01"}]
+BUNDLE = {"rule": "b", "model": "bundle", "period": "month"}
+OPENED = {
+    "in_call_order": True,
+    "tiers": [
+        {"up_to": 100000, "price": "0.0100"},
+        {"up_to": 500000, "price": "0.0085"},
+        {"price": "0.0070"},
+    ],
+    "opening": [{"until": "2026-03-01", "quantity": "99999.5"}],
+}
+SPEND = [{"up_to": 5000, "discount": 0}, {"up_to": 10000, "discount": "0.03"}, {"discount": "0.05"}]
+TOTALS = {
+    "D04": (volume(OPENED), [calls(3, 1, seconds=120)], "0.017750"),
+    "D06": (volume({"model": "discount", "tiers": SPEND}), [calls(3, 1240000)], "12130.00"),
+    "E02": (
+        commitment(amount="150000.00", period="quarter"),
+        [calls(1, 4321755), calls(2, 5100000), calls(3, 4890010)],
+        "150000.00",
+    ),
+    "E04": (
+        {"volume": [{**BUNDLE, "included": 1000000, "fee": "4000", "overage_price": "0.0060"}]},
+        [calls(3, 1120500)],
+        "4723.00",
+    ),
+    "F05": (
+        {"volume": [{**BUNDLE, "included": 50000, "price": "0.0060"}],
+         "rates": [{"code": 44, "destination": "UK", "rate": "0.0110"}]},
+        [calls(3, 62000)],
+        "432.00",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("example", TOTALS)
+def test_a_worked_example_comes_to_its_total(example: str, tmp_path: Path) -> None:
+    terms, usage, total = TOTALS[example]
+    charges = priced(tmp_path, [{"rates": CENT, **terms}], usage)["charges"]
+    money = [c["exact_amount"] for c in charges if c["kind"] != "replaced"]
+    assert sum(money) == Decimal(total)
+    if example == "E02":
+        assert [(c["cycle"], str(c["amount"])) for c in charges if c["kind"] == "shortfall"] == [
+            ("A/2026-03", "6882.35")
+        ]
