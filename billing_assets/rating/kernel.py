@@ -6,7 +6,7 @@ kept apart as integers (`whole` in 10^-10, `part` in per-ths of it), so nothing 
 call crosses a price change of a splitting agreement are priced by parts in `split`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from billing_assets.core.ids import event_code
-from billing_assets.lake.tables import RATED_LEG, UTC_TIME
+from billing_assets.lake.tables import RATED_LEG, UTC_TIME, XDR
 from billing_assets.rating.plan import (
     A_KINDS,
     BILL_AND_KEEP,
@@ -29,7 +29,7 @@ from billing_assets.rating.plan import (
     LegPlan,
     RatingPlan,
 )
-from billing_assets.reference.models import Leg, Service
+from billing_assets.reference.models import Agreement, Leg, Service
 
 REASONS = (
     "UNKNOWN_TRUNK",
@@ -63,6 +63,22 @@ def _gather(values: np.ndarray | pl.Series | Sequence[int], index: pl.Expr) -> p
     """Read a small table at a column of positions; one value everywhere needs no reading."""
     series = values if isinstance(values, pl.Series) else pl.Series(np.asarray(values))
     return pl.lit(series).gather(index)
+
+
+def columns_read(agreements: Iterable[Agreement]) -> list[str]:
+    """The columns of `xdr` that pricing under some agreements reads: every other costs its part
+    of the time that reading few records among many takes."""
+    terms = list(agreements)
+    unread = {"switch", "call_key", "parts"}
+    by_end = [a.event_time == "end" or a.duration.start == "setup" for a in terms]
+    by_stamps = [a.duration.rounding == "floor_stamps" for a in terms]
+    if not any([*by_end, *by_stamps]):
+        unread |= {"end_time"}
+    if not any(a.origins or a.jurisdiction for a in terms):
+        unread |= {"a_number", "a_length", "a_kind"}
+    if all(a.refuse_after_days is None for a in terms):
+        unread |= {"arrived_time"}
+    return [name for name in XDR.schema if name not in unread]
 
 
 @dataclass(frozen=True)

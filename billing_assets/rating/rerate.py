@@ -22,7 +22,7 @@ from billing_assets.rating.change import (
     DayRerated,
 )
 from billing_assets.rating.day import as_usage, rate_day, usage_sums
-from billing_assets.rating.kernel import Kernel
+from billing_assets.rating.kernel import Kernel, columns_read
 from billing_assets.rating.plan import compile_plan
 from billing_assets.rating.scope import RatingScope
 from billing_assets.rating.split import priced_legs
@@ -155,9 +155,14 @@ def _scope_change(
     records = lake.scan(XDR, part={"day": day})
     chosen = pl.DataFrame()
     if partners is not None:
-        chosen = _records_of(partners, reference, records, held)
-        reference = _of_owners(partners, reference, chosen, held)
-        records = chosen.lazy()
+        kept = _of_partners(partners, reference)
+        read = columns_read(a.terms for a in kept.agreements)
+        chosen = _records_of(partners, reference, records.select(read), held)
+        owners = partners | _owners(reference, chosen, held)
+        if owners != partners:
+            kept = _of_partners(owners, reference)
+            chosen = _records_of(partners, reference, records, held)
+        reference, records = kept, chosen.lazy()
     plan, new = None, pl.DataFrame(schema=LEG_SCHEMA)
     if partners is None or not chosen.is_empty():
         plan = compile_plan(reference, day, buckets=buckets)
@@ -237,10 +242,8 @@ def _waiting_in(scope: RatingScope) -> pl.Expr:
     return matched.fill_null(False)
 
 
-def _of_owners(
-    partners: set[str], reference: Reference, records: pl.DataFrame, held: pl.DataFrame
-) -> Reference:
-    """The reference with the agreements of the partners and of whom held legs' trunks belong to."""
+def _owners(reference: Reference, records: pl.DataFrame, held: pl.DataFrame) -> set[str]:
+    """Whose the trunks of held legs are now."""
     sides = {Leg.CUSTOMER: "in_trunk", Leg.SUPPLIER: "out_trunk"}
     trunks = {
         trunk
@@ -249,12 +252,16 @@ def _of_owners(
             held.filter(pl.col("leg") == leg.value), on="record_id", how="semi"
         )[side].unique()
     }
-    owners = partners | {
+    return {
         partner.partner
         for partner in reference.partners.values()
         for account in partner.accounts
         for trunk in account.trunks
         if trunk.trunk in trunks
     }
-    kept = tuple(a for a in reference.agreements if a.terms.partner in owners)
+
+
+def _of_partners(partners: set[str], reference: Reference) -> Reference:
+    """The reference with the agreements of some partners alone."""
+    kept = tuple(a for a in reference.agreements if a.terms.partner in partners)
     return replace(reference, agreements=kept)
