@@ -116,12 +116,29 @@ def test_a_frame_of_another_schema_is_refused_with_every_difference(lake: Lake):
 
 
 def test_a_table_that_another_contract_created_is_not_written_to(lake: Lake):
-    lake.replace_slice(LEG, legs(MARCH[0]), FIRST)
     grown = replace(LEG, schema=pl.Schema({**LEG.schema, "tax": pl.Decimal(38, 10)}))
     frame = legs(MARCH[0]).with_columns(pl.lit(Decimal(0), pl.Decimal(38, 10)).alias("tax"))
+    lake.replace_slice(grown, frame, FIRST)
     with pytest.raises(BillingError, match=r"other columns than its contract: tax decimal"):
-        lake.replace_slice(grown, frame, FIRST)
+        lake.replace_slice(LEG, legs(MARCH[0]), FIRST)
     assert lake.version(LEG) == 1
+
+
+def test_a_table_gains_the_columns_of_its_contract_and_old_versions_stay_readable(lake: Lake):
+    lake.replace_slice(LEG, legs(MARCH[0]), FIRST)
+    tax = pl.Decimal(38, 10)
+    columns = dict(LEG.schema)
+    first = next(iter(columns))
+    grown = replace(LEG, schema=pl.Schema({first: columns.pop(first), "tax": tax, **columns}))
+    assert lake.scan(grown).collect()["tax"].null_count() == lake.scan(LEG).collect().height
+    frame = legs(MARCH[1]).with_columns(pl.lit(Decimal(1), tax).alias("tax"))
+    lake.replace_slice(grown, frame, {**FIRST, "day": MARCH[1]})
+    now = lake.scan(grown).collect()
+    assert now.columns == grown.schema.names()
+    assert now.filter(pl.col("day") == MARCH[0])["tax"].null_count() == legs(MARCH[0]).height
+    assert (now.filter(pl.col("day") == MARCH[1])["tax"] == 1).all()
+    assert lake.scan(LEG, 1).collect().height == legs(MARCH[0]).height
+    assert lake.dataset(grown).to_table().num_rows == now.height
 
 
 @pytest.mark.parametrize("lazy", [False, True])

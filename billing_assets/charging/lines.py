@@ -93,7 +93,7 @@ def carrying(charges: pl.DataFrame) -> pl.DataFrame:
     """The charges that together carry the rated usage: its lines, and what rules replaced; in the
     currency that they are priced in, as the usage is."""
     return charges.filter(pl.col("kind").is_in(["usage", REPLACED])).with_columns(
-        pl.col("priced_in").alias("currency")
+        pl.coalesce("priced_in", "currency").alias("currency")
     )
 
 

@@ -153,6 +153,7 @@ def against_actual(home: Installation, taken: Accrual) -> pl.DataFrame:
             pl.col("cycle").is_in(list(finals)),
             ~pl.col("kind").is_in([REPLACED, CARRIED_FORWARD]),
         )
+        .with_columns(pl.col("priced_in").fill_null(pl.col("currency")))
         .collect()
         .to_dicts()
     )

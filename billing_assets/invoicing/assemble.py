@@ -303,7 +303,7 @@ def _line(
         unit=row["unit"],
         price=None if price is None else abs(price),
         exact_amount=row["exact_amount"],
-        priced_in="" if row["priced_in"] == currency else row["priced_in"],
+        priced_in="" if row["priced_in"] in (currency, None) else row["priced_in"],
         amount=amount,
         tax_category=tax.category,
         tax_rate=tax.rate,

@@ -69,6 +69,8 @@ class Lake:
             hive_partitioning=True,
             hive_schema={**above, **{name: table.schema[name] for name in table.partition_by}},
             cast_options=pl.ScanCastOptions(categorical_to_string="allow"),
+            # files of before a column was added have none of it: it is null there
+            missing_columns="insert",
             storage_options=self._options,
         ).select(table.schema.names())
 
@@ -222,19 +224,14 @@ class Lake:
         """The newest version of a table, created if need be; two who try at once both succeed.
 
         `newest` is the table if it was just read: opening it costs the more the longer its log.
+        Columns that the contract has gained since the table was created are added to it.
 
-        Raises `BillingError` when the table was created by another contract.
+        Raises `BillingError` when the table has columns that its contract has not, or others.
         """
         schema = Schema.from_arrow(pl.DataFrame(schema=table.schema).to_arrow().schema)
         delta = newest or self._open(table)
         if delta is not None:
-            if delta.schema() != schema:
-                raise BillingError(
-                    f"table {table.name} in the lake has other columns than its contract: "
-                    f"{_difference(delta.schema(), schema)}",
-                    hint="it was written by another version of this program: migrate it first",
-                )
-            return delta
+            return self._grown(table, delta, schema)
         try:
             return DeltaTable.create(
                 self._location(table),
@@ -252,6 +249,26 @@ class Lake:
             if delta is None:
                 raise
             return delta
+
+    def _grown(self, table: Table, delta: DeltaTable, schema: Schema) -> DeltaTable:
+        """A table with the columns that its contract has gained."""
+        found, wanted = ({f.name: f for f in one.fields} for one in (delta.schema(), schema))
+        if found == wanted:
+            return delta
+        if any(wanted.get(name) != field for name, field in found.items()):
+            raise BillingError(
+                f"table {table.name} in the lake has other columns than its contract: "
+                f"{_difference(delta.schema(), schema)}",
+                hint="it was written by another version of this program: migrate it first",
+            )
+        gained = [field for name, field in wanted.items() if name not in found]
+        try:
+            delta.alter.add_columns(gained)
+        except DeltaError:  # another writer did it meanwhile, or nobody can
+            if (newest := self._open(table)) is None or newest.version() == delta.version():
+                raise
+            return self._grown(table, newest, schema)
+        return self._open(table) or delta
 
     def _commit(
         self,

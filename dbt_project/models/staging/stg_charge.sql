@@ -24,7 +24,7 @@ renamed as (
 
         -- money
         exact_amount,
-        priced_in,
+        coalesce(priced_in, currency) as priced_in,
         amount,
         currency
 
