@@ -77,6 +77,12 @@ def test_by_the_average_of_the_period(tmp_path: Path) -> None:
     assert str(line(tmp_path, rule, "2026-03-10", fixings=fixings)["amount"]) == "100.00"
 
 
+def test_by_the_last_day_of_the_month_before(tmp_path: Path) -> None:
+    rule = terms("110.00", "USD", to="EUR", rule="previous_month")
+    fixings = ("b,2026-02-27,EUR,USD,1.10", "b,2026-03-01,EUR,USD,2")
+    assert str(line(tmp_path, rule, "2026-03-10", fixings=fixings)["amount"]) == "100.00"
+
+
 def test_each_day_by_its_own_fixing(tmp_path: Path) -> None:
     rule = terms("1.10", "USD", to="EUR", rule="event_day")
     fixings = ("b,2026-03-06,EUR,USD,1.10", "b,2026-03-10,EUR,USD,1.00")

@@ -59,7 +59,7 @@ def places(module: Path, lines: list[tuple[int, str]]) -> list[str]:
 
 def test_the_list_of_rooms_is_the_package() -> None:
     found = {room_of(module) for module in modules()} - {"__init__"}
-    # settlement and desk are rooms that the design has and the package has not yet
+    # desk is a room that the design has and the package has not yet
     assert found <= set(ROOMS), f"ARCHITECTURE.md does not name {found - set(ROOMS)}"
 
 

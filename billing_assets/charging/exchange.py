@@ -7,7 +7,7 @@ What was rated and charged stays as it is in the agreement's currency (`price`, 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from fractions import Fraction
 
 import polars as pl
@@ -153,6 +153,8 @@ class _Converter:
         )
         if rule.rule == "last_day":
             return self._on(terms, rule, period.last_day)
+        if rule.rule == "previous_month":
+            return self._on(terms, rule, period.start.replace(day=1) - timedelta(days=1))
         if rule.rule == "average":
             return self._average(terms, rule, period)
         if issued is None:

@@ -1,28 +1,22 @@
 """`icb fx`: fixings as the product reads them, conversions, and differences by exchange."""
 
-from datetime import date
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
-import polars as pl
 import typer
-from pydantic import TypeAdapter, ValidationError
 
+from billing_assets.cli.lists import currency_of, day_of, decimal_of, read_rows
 from billing_assets.cli.output import JSON_HELP, console, print_json, show
-from billing_assets.core.errors import BillingError, InputError, Problem
 from billing_assets.core.fx import Rate, difference
 from billing_assets.core.fx import convert as converted
-from billing_assets.core.money import Rounding, parse_decimal, round_amount
+from billing_assets.core.money import Rounding, round_amount
 from billing_assets.installation import Installation
-from billing_assets.reference.values import CurrencyCode
 
 app = typer.Typer(
     help="Exchange rates by the fixings in force: exact, by direction, never a rounded inverse.",
     no_args_is_help=True,
 )
 
-_CODE = TypeAdapter(CurrencyCode)
 _ITEMS = ("item", "amount", "currency", "booked", "paid")
 
 Source = Annotated[str, typer.Argument(help="currency to convert from, such as USD")]
@@ -63,7 +57,7 @@ def convert(
 ) -> None:
     """An amount in another currency, rounded once to its minor unit."""
     found = _rate(source, target, day, until, through)
-    result = converted(_decimal(amount), found, source, target)
+    result = converted(decimal_of(amount), found, source, target)
     if as_json:
         told = {"amount": result, "currency": target, "rate": _digits(found)}
         print_json({**told, "of": found.currency, "per": found.base})
@@ -86,17 +80,11 @@ def revalue(
     is revalued at that of the closing day.
     """
     home = Installation.open().reference
-    ours, closing = home.carrier.currency, _day(at)
+    ours, closing = home.carrier.currency, day_of(at)
     rows = []
-    for number, item in enumerate(_read_items(items), start=2):
-        try:
-            amount, currency = _decimal(item["amount"]), _currency(item["currency"])
-            booked = _day(item["booked"])
-            paid = _day(item["paid"]) if item["paid"] else None
-        except BillingError as error:
-            raise InputError(
-                "cannot read the items", [Problem(error.message, str(items), number)]
-            ) from error
+    for item in read_rows(items, _ITEMS, _checked):
+        amount, currency = item["amount"], item["currency"]
+        booked, paid = item["booked"], item["paid"]
         if booked > closing:
             continue
         is_paid = paid is not None and paid <= closing
@@ -120,49 +108,26 @@ def revalue(
     show(rows, f"Differences by exchange at {closing}", as_json=as_json, empty="no item is open")
 
 
-def _read_items(path: Path) -> list[dict[str, str]]:
-    try:
-        frame = pl.read_csv(path, infer_schema=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise BillingError(f"cannot read {path}: {error}") from error
-    if tuple(frame.columns) != _ITEMS:
-        said = f"must have the columns {', '.join(_ITEMS)}"
-        problem = Problem(said, str(path), 1, "header", ",".join(frame.columns))
-        raise InputError("cannot read the items", [problem])
-    return frame.fill_null("").to_dicts()
+def _checked(row: dict[str, str]) -> dict:
+    return {
+        "item": row["item"],
+        "amount": decimal_of(row["amount"]),
+        "currency": currency_of(row["currency"]),
+        "booked": day_of(row["booked"]),
+        "paid": day_of(row["paid"]) if row["paid"] else None,
+    }
 
 
 def _rate(source: str, target: str, day: str, until: str, through: str) -> Rate:
     for currency in (source, target, *([through] if through else [])):
-        _currency(currency)
+        currency_of(currency)
     fixings = Installation.open().reference.rates_of_exchange
-    first = _day(day)
+    first = day_of(day)
     if until:
-        return fixings.average(source, target, first, _day(until), through)
+        return fixings.average(source, target, first, day_of(until), through)
     return fixings.on(source, target, first, through)
 
 
 def _digits(rate: Rate) -> str:
     """A rate to ten decimals; a cross or an average may have more."""
     return f"{round_amount(rate.units_per_base, 10, Rounding.HALF_UP).normalize():f}"
-
-
-def _currency(text: str) -> str:
-    try:
-        return _CODE.validate_python(text)
-    except ValidationError as error:
-        raise BillingError(f"{text!r} is not an ISO 4217 currency with a minor unit") from error
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise BillingError(f"{text!r} is not a day such as 2026-03-31") from error
-
-
-def _decimal(text: str) -> Decimal:
-    try:
-        return parse_decimal(text)
-    except ValueError as error:
-        raise BillingError(f"{text!r} is not an amount such as 12345.67") from error

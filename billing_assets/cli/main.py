@@ -24,6 +24,7 @@ from billing_assets.cli.controls import completeness, controls
 from billing_assets.cli.deals import deals
 from billing_assets.cli.output import console, fail
 from billing_assets.cli.price import price
+from billing_assets.cli.receivables import receivables
 from billing_assets.cli.runs import run
 from billing_assets.cli.status import status
 from billing_assets.cli.traffic import traffic
@@ -53,6 +54,7 @@ app.add_typer(delivery.app, name="delivery")
 app.add_typer(archive.app, name="archive")
 app.add_typer(document.app, name="document")
 app.add_typer(fx.app, name="fx")
+app.command()(receivables)
 app.add_typer(reference_changes.app, name="reference")
 app.add_typer(intake.app, name="intake")
 app.add_typer(rerate.app, name="rerate")

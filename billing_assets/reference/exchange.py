@@ -28,13 +28,14 @@ class Exchange(Form):
     """Conversion of an agreement's lines `to` the currency of the invoice (L01, L05).
 
     `rule` names the fixing: of each `event_day`, of the `invoice_date`, the `average` of the
-    period's fixings, of the period's `last_day`, or `fixed` by the contract, which states it.
+    period's fixings, of the period's `last_day` or the last day of the `previous_month`, or `fixed`
+    by the contract, which states it.
     Fixings are of the `source`, else of the carrier's; `through` names a third currency to cross
     by where the pair itself is not quoted. Each line is rounded once.
     """
 
     to: CurrencyCode
-    rule: Literal["event_day", "invoice_date", "average", "last_day", "fixed"]
+    rule: Literal["event_day", "invoice_date", "average", "last_day", "previous_month", "fixed"]
     fixed: FixedRate | None = None
     source: str = ""
     through: CurrencyCode | None = None

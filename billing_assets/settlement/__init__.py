@@ -1,0 +1,1 @@
+"""What is open between partners and us once documents are issued."""
