@@ -56,7 +56,7 @@ def test_a_holiday_takes_the_last_fixing_before_it_of_the_same_source():
 
 @pytest.mark.parametrize("day", [date(2026, 3, 25), date(2026, 4, 8)])
 def test_a_later_fixing_or_a_stale_one_is_refused_by_currency_day_and_source(day: date):
-    with pytest.raises(MissingFixing, match=rf"USD and EUR on {day}.*'treasury'"):
+    with pytest.raises(MissingFixing, match=rf"USD and EUR on {day}.*by source treasury"):
         FIXINGS.on("USD", "EUR", day)
 
 
