@@ -18,6 +18,7 @@ import polars as pl
 
 from billing_assets.charging.cycles import cycles_of_month
 from billing_assets.charging.run import charge
+from billing_assets.core.errors import InputError
 from billing_assets.core.ids import bucket_of
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import USAGE_DAILY
@@ -32,6 +33,8 @@ _CARRIER = {
     "entity": "OWN", "name": "Own", "country": "PT", "address": _ADDRESS, "currency": "EUR",
     "zone": "UTC", "vat_id": "", "vat_rate": "0", "bank": [], "contact_email": "", "series": [],
 }  # fmt: skip
+TIERED = 100
+"""Destinations of each partner, of all that it has traffic to, that tiers count."""
 _TIERS = [{"up_to": 1000000, "price": "0.0100"}, {"price": "0.0085"}]
 
 
@@ -53,15 +56,21 @@ def reference(partners: int) -> Reference:
         terms: dict[str, object] = {
             "agreement": name, "partner": name, "leg": "customer", "accounts": [f"{name}-A"],
             "from": "2026-01-01", "zone": "UTC", "currency": "EUR",
-            "rates": [{"code": 1, "rate": "0.01"}],
+            "rates": [
+                {"code": 1000 + n, "rate": "0.01", "destination": f"D{n:04d}"}
+                for n in range(TIERED)
+            ],
         }  # fmt: skip
         if number % 2:
             rule = {"rule": "tiers", "model": "graduated", "period": "month", "tiers": _TIERS}
-            terms["volume"] = [{**rule, "destinations": [f"D{n:04d}" for n in range(100)]}]
+            terms["volume"] = [{**rule, "destinations": [f"D{n:04d}" for n in range(TIERED)]}]
             minimum = {"commitment": "minimum", "period": "month", "amount": "10000"}
             terms["commitments"] = [minimum]
         files[f"agreements/{name}.yaml"] = json.dumps(terms).encode()
-    return load_reference(files).reference
+    loaded = load_reference(files)
+    if loaded.problems:
+        raise InputError("the bench's own reference data are refused", loaded.problems)
+    return loaded.reference
 
 
 def prepare(folder: Path, partners: int, destinations: int) -> int:
