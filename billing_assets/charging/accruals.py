@@ -35,7 +35,7 @@ from billing_assets.core.money import Rounding, from_e10, minor_units, round_amo
 from billing_assets.core.periods import Period
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import ACCRUAL, CHARGE, SUSPENSE, USAGE_DAILY
-from billing_assets.rating.day import daily_usage
+from billing_assets.rating.usage import daily_usage
 from billing_assets.reference.load import InForce, Reference
 from billing_assets.reference.models import Agreement, Cadence, Leg, Partner
 from billing_assets.registry.cycles import FINALISED

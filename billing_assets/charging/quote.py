@@ -8,8 +8,8 @@ from billing_assets.charging.lines import charge_cycle
 from billing_assets.charging.short_calls import count_short_calls
 from billing_assets.core.periods import month_period
 from billing_assets.lake.tables import CHARGE
-from billing_assets.rating.day import daily_usage
 from billing_assets.rating.price import PricedUsage
+from billing_assets.rating.usage import daily_usage
 from billing_assets.reference.standalone import Standalone
 
 

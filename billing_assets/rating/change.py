@@ -14,14 +14,9 @@ from billing_assets.core.errors import BillingError, SliceConflict
 from billing_assets.lake.slices import Slice
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATED_LEG, SUSPENSE, USAGE_DAILY
-from billing_assets.rating.day import (
-    as_usage,
-    average_prices,
-    daily_usage,
-    suspended_legs,
-    usage_sums,
-)
+from billing_assets.rating.day import suspended_legs
 from billing_assets.rating.plan import RatingPlan
+from billing_assets.rating.usage import as_usage, average_prices, daily_usage, usage_sums
 
 KEY = ["record_id", "leg"]
 """What names a leg."""
@@ -176,11 +171,10 @@ class Change:
             added = self.priced.join(self.changed, on=KEY, how="semi")
             rows = pl.concat([kept, added.lazy().select(RATED_LEG.schema.names())])
             with self.lake.replacing(RATED_LEG, slices, read=self.version) as new:
-                labelled = rows.with_columns(pl.lit(None, pl.String).alias("reason"))
-                _, sums = new.write(rows, results=[usage_sums(labelled)])
+                _, (sums,) = new.write(rows, results=[usage_sums(rows)])
                 usage = as_usage(sums)
                 self._assert_balanced(slices, usage)
-            self.lake.replace_slice(USAGE_DAILY, usage, slices)
+            self.lake.replace_slice(USAGE_DAILY, usage.lazy(), slices)
         else:
             self._mend_usage()
         self._write_suspense(gone=True)

@@ -1,20 +1,20 @@
 """Rating a UTC day of the lake: both legs of every record, suspense, and the day's balance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-import numpy as np
 import polars as pl
 
 from billing_assets.core.errors import BillingError
-from billing_assets.core.money import decimal_of_e10
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATED_LEG, SUSPENSE, USAGE_DAILY, XDR
 from billing_assets.rating.kernel import BY_PARTS, Kernel
+from billing_assets.rating.labels import GROUP, ungrouped
 from billing_assets.rating.plan import RatingPlan
 from billing_assets.rating.split import split_legs
+from billing_assets.rating.usage import as_usage, average_prices, daily_usage, usage_sums
 from billing_assets.reference.models import Leg
 
 
@@ -42,18 +42,22 @@ def rate_day(lake: Lake, plan: RatingPlan, *, rerate_request: int | None = None)
     kernels = [Kernel(plan, leg, rerate_request) for leg in Leg]
     with lake.replacing(RATED_LEG, {"day": plan.day}) as rated:
         legs = pl.concat([kernel.legs(records) for kernel in kernels])
-        aside, sums = rated.write(legs, aside="reason", results=[usage_sums(legs)])
+        aside, sums = rated.write(
+            legs.drop("group"), aside="reason", results=[usage_sums(legs, keys=GROUP)]
+        )
         unpriced = aside.filter(pl.col("reason") != BY_PARTS)
         crossing = aside.filter(pl.col("reason") == BY_PARTS)
         if not crossing.is_empty():
             again = records.filter(pl.col("record_id").is_in(crossing["record_id"].implode()))
             parts = pl.concat([split_legs(k, again) for k in kernels if k.splits]).lazy()
-            failed, more = rated.write(parts, aside="reason", results=[usage_sums(parts)])
+            failed, more = rated.write(
+                parts.drop("group"), aside="reason", results=[usage_sums(parts, keys=GROUP)]
+            )
             unpriced, sums = pl.concat([unpriced, failed]), sums + more
-        usage = as_usage(sums)
+        usage = as_usage(ungrouped(plan, sums))
         suspended = suspended_legs(unpriced, average_prices(usage))
         outcome = _balanced(plan, records, usage, suspended)
-    lake.replace_slice(USAGE_DAILY, usage, {"day": plan.day})
+    lake.replace_slice(USAGE_DAILY, usage.lazy(), {"day": plan.day})
     lake.replace_slice(SUSPENSE, suspended, {"day": plan.day, "stage": "rating"})
     return outcome
 
@@ -127,18 +131,6 @@ def suspended_legs(unpriced: pl.DataFrame, averages: pl.DataFrame) -> pl.DataFra
     )
 
 
-def average_prices(usage: pl.DataFrame) -> pl.DataFrame:
-    """Money (10^-10 units) and quantity by partner, leg and service, of rows of `usage_daily`."""
-    return (
-        usage.filter(pl.col("quantity") > 0)
-        .group_by("partner", "leg", "service")
-        .agg(
-            (pl.col("amount").sum() * 10**10).cast(pl.Int128).alias("total_e10"),
-            pl.col("quantity").sum().alias("priced_quantity"),
-        )
-    )
-
-
 _MOST_ESTIMATED = 10**12
 """A larger quantity is a fault of its record: it has no estimate, and must not stop the day."""
 
@@ -152,105 +144,9 @@ _DETAILS = {
     "OUT_OF_RANGE": "duration or amount is beyond what a record can hold",
 }
 
-_KEYS = (
-    "day",
-    "local_day",
-    "account",
-    "agreement",
-    "destination",
-    "rate_e10",
-    "band",
-    "origin",
-    "pricing",
-)
-_OF_AGREEMENT = ("bucket", "leg", "service", "partner", "currency")
-"""What an agreement's version determines."""
-
-_MEASURES = ("records", "answered", "duration_ms", "quantity", "billed_units", "fees", "amount")
-
 
 def roll_up(lake: Lake, day: date) -> pl.DataFrame:
     """Aggregate a day's rated legs into `usage_daily`, replace its slice, and return it."""
     usage = daily_usage(lake.scan(RATED_LEG, part={"day": day}))
     lake.replace_slice(USAGE_DAILY, usage, {"day": day})
     return usage
-
-
-def daily_usage(legs: pl.LazyFrame, records: pl.Expr | None = None) -> pl.DataFrame:
-    """Rows of `usage_daily` from priced legs in the columns of `rated_leg`.
-
-    `records` tells how many equal records a leg stands for (by default one).
-    """
-    priced = legs.with_columns(pl.lit(None, pl.String).alias("reason"))
-    return as_usage([usage_sums(priced, records).collect(engine="streaming")])
-
-
-def usage_sums(legs: pl.LazyFrame, records: pl.Expr | None = None) -> pl.LazyFrame:
-    """Sums of legs (columns of `rated_leg`, and `reason`) by the keys of `usage_daily` and
-    reason.
-
-    Amounts are added as 128-bit integers of 10^-10: sums are exact. Unpriced legs are summed
-    too, since a filter here would have the legs computed a second time beside their writing.
-    """
-
-    def total(column: pl.Expr) -> pl.Expr:
-        return (column if records is None else column * records).sum()
-
-    return legs.group_by(*_KEYS, "reason").agg(
-        *(pl.col(name).first() for name in _OF_AGREEMENT),
-        (pl.len().cast(pl.Int64) if records is None else records.sum()).alias("records"),
-        total(pl.col("answered").cast(pl.Int64)).alias("answered"),
-        total(pl.col("duration_ms")),
-        total(pl.col("quantity")),
-        total(pl.col("billed_units")),
-        total(pl.col("fees_e10").cast(pl.Int128)).alias("fees"),
-        total(pl.col("amount_e10").cast(pl.Int128)).alias("amount"),
-    )
-
-
-def as_usage(sums: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Rows of `usage_daily` from one or more `usage_sums`; what has no price is left out."""
-    order = [name for name in USAGE_DAILY.schema if name not in _MEASURES]
-    priced = [one.filter(pl.col("reason").is_null()) for one in sums]
-    rows = priced[0]
-    if len(priced) > 1:
-        keys = [*_KEYS, *_OF_AGREEMENT]
-        rows = pl.concat(priced).group_by(keys).agg(pl.col(_MEASURES).sum())
-    return (
-        rows.with_columns(
-            decimal_of_e10(pl.col("fees")),
-            decimal_of_e10(pl.col("amount")),
-            pl.col("destination").fill_null(""),
-        )
-        .pipe(_in_order, order)
-        .select(USAGE_DAILY.schema.names())
-        .cast(USAGE_DAILY.schema)
-    )
-
-
-def _in_order(rows: pl.DataFrame, order: Sequence[str]) -> pl.DataFrame:
-    """Rows sorted by many columns of few values each, nulls first: by places packed into a few
-    integers, since comparing words column by column takes a tenth of a day's rating."""
-    packed, key, room = [], np.zeros(rows.height, np.int64), 1
-    for name in order:
-        places, count = _places(rows[name])
-        if room * count > _PACKED:
-            packed.append(key)
-            key, room = np.zeros(rows.height, np.int64), 1
-        key, room = key * count + places, room * count
-    return rows[np.lexsort([key, *reversed(packed)])]
-
-
-def _places(column: pl.Series) -> tuple[np.ndarray, int]:
-    """The place of each value among the column's, in ascending order, and how many there are."""
-    if isinstance(column.dtype, pl.Categorical):
-        words = pl.Enum(column.unique().drop_nulls().cast(pl.String).sort())
-        places = column.cast(words).to_physical() + 1
-        count = len(words.categories) + 1
-    else:
-        places = column.rank("dense")
-        count = column.n_unique() + 1
-    return places.fill_null(0).to_numpy().astype(np.int64), count
-
-
-_PACKED = 2**62

@@ -15,12 +15,15 @@ import polars as pl
 
 from billing_assets.core.ids import event_code
 from billing_assets.lake.tables import RATED_LEG, UTC_TIME, XDR
+from billing_assets.rating.labels import LEGS, gather, group_of, words_of
 from billing_assets.rating.plan import (
     A_KINDS,
     BILL_AND_KEEP,
     BLOCKED,
+    KINDS,
     MIXED,
     NO_AGREEMENT,
+    NO_RATE,
     NO_ROW,
     OPEN,
     OUTSIDE,
@@ -45,8 +48,6 @@ REASONS = (
 BY_PARTS = "BY_PARTS"
 """In the place of a reason: the leg has more than one price."""
 
-PRICINGS = ("priced", "split", "not_chargeable", "bill_and_keep")
-
 MAX_DIGITS = 15
 """Digits of the longest number that E.164 allows."""
 
@@ -56,13 +57,16 @@ MAX_SECONDS = 30 * 86400
 MAX_E10 = 8 * 10**18
 """Largest cost of a record's units; int64 has room above it for fees and surcharges."""
 _MICRO = 1_000_000
+_INDEX = pl.UInt32
+"""The type by which Polars reads a table at positions without a cast."""
+_PRICED = pl.lit(0, _INDEX)
+"""In the place of a reason's number: the leg has a price."""
 _VOICE, _SMS, _DATA, _EVENT = (SERVICES.index(service) for service in Service)
 
 
-def _gather(values: np.ndarray | pl.Series | Sequence[int], index: pl.Expr) -> pl.Expr:
-    """Read a small table at a column of positions; one value everywhere needs no reading."""
-    series = values if isinstance(values, pl.Series) else pl.Series(np.asarray(values))
-    return pl.lit(series).gather(index)
+def _place(reason: str) -> pl.Expr:
+    """The number of a reason, or of `BY_PARTS`: words are made of them last of all."""
+    return pl.lit([*REASONS, BY_PARTS].index(reason) + 1, _INDEX)
 
 
 def columns_read(agreements: Iterable[Agreement]) -> list[str]:
@@ -85,8 +89,9 @@ def columns_read(agreements: Iterable[Agreement]) -> list[str]:
 class Kernel:
     """The query of one leg of one plan.
 
-    `legs(records)` gives a frame with the columns of `rated_leg`, and `reason` (null for a
-    priced leg): every record with a trunk on this side that is not our own gives one row.
+    `legs(records)` gives a frame with the columns of `rated_leg`, `reason` (null for a priced
+    leg) and `group` (`labels.group_of`; null for any other): every record with a trunk on this
+    side that is not our own gives one row.
     """
 
     plan: RatingPlan
@@ -130,35 +135,52 @@ class Kernel:
         index = trunk.cast(self._trunk_type, strict=False).to_physical().cast(pl.Int64)
         frame = records.filter(trunk.is_not_null()).with_columns(
             index.fill_null(len(plan.trunks)).alias("_trunk"),
-            pl.col("service").cast(pl.Enum(SERVICES)).to_physical().cast(pl.Int64).alias("_svc"),
+            self._service().alias("_svc"),
         )
         if plan.own.any():
-            frame = frame.filter(~_gather([*plan.own, False], pl.col("_trunk")))
+            frame = frame.filter(~gather([*plan.own, False], pl.col("_trunk")))
         frame = frame.with_columns(self._event_time().alias("_at"))
         frame = frame.with_columns(self._cell(pl.col("_at")).alias("_cell"))
-        frame = frame.with_columns(_gather(side.rows.ravel(), pl.col("_cell")).alias("_row"))
+        frame = frame.with_columns(gather(side.rows.ravel(), pl.col("_cell")).alias("_row"))
         frame = self._with_code(frame)
         frame = self._with_class(frame)
-        place = self._of_row("deck") * plan.decks.shape[1] + pl.col("_code").fill_null(0)
-        node = _gather(plan.decks.ravel(), place)
-        start = self._of_row("rate_set") + pl.col("_class") * self._of_row("stride")
-        return frame.with_columns(_gather(plan.rate_sets, start + node).alias("_rate"))
+        codes = plan.decks.shape[1]
+        place = self._of_row([row.deck * codes for row in plan.rows]) + pl.col("_code").fill_null(0)
+        node = gather(plan.decks.ravel(), place)
+        rate = self._of_row([row.rate_set for row in plan.rows]) + node
+        if self._classes:
+            rate = rate + pl.col("_class") * self._of_row([row.stride for row in plan.rows])
+        return frame.with_columns(gather(plan.rate_sets, rate).alias("_rate"))
 
-    def _of_row(self, name: str) -> pl.Expr:
-        """A whole-number field of each leg's plan row."""
-        values = np.array([getattr(row, name) for row in self.plan.rows], np.int64)
-        return _gather(values, pl.col("_row"))
+    @staticmethod
+    def _service() -> pl.Expr:
+        """The place of a record's service: a few comparisons are faster than a cast to an Enum."""
+        place = pl.when(pl.col("service") == SERVICES[0]).then(pl.lit(0, _INDEX))
+        for number, service in enumerate(SERVICES[1:], start=1):
+            place = place.when(pl.col("service") == service).then(pl.lit(number, _INDEX))
+        return place
+
+    def _of_row(self, values: Sequence[int]) -> pl.Expr:
+        """A whole number of each leg's plan row."""
+        return gather(np.array(values, np.int64), pl.col("_row"))
+
+    @cached_property
+    def _classes(self) -> bool:
+        """Whether the calling number of any leg matters to its price."""
+        return any(row.scheme != -1 for row in self.plan.rows)
 
     def _cell(self, at: pl.Expr) -> pl.Expr:
         """Place of a record in the leg's table of rows at an instant."""
         plan = self.plan
         segments, trunks, services = self.side.rows.shape
-        outside = np.int32(segments - 1)
-        known = np.concatenate([plan.segments, [outside]]).astype(np.int32)
-        second = _second(plan, at)
-        inside = (second >= 0) & (second < plan.seconds)
-        segment = _gather(known, pl.when(inside).then(second).otherwise(plan.seconds))
-        return (segment.cast(pl.Int64) * trunks + pl.col("_trunk")) * services + pl.col("_svc")
+        # a segment's first cell by second; one second more at both ends stands for all beyond
+        known = np.concatenate([[segments - 1], plan.segments, [segments - 1]]).astype(np.int64)
+        second = _second(plan, at).clip(-1, plan.seconds) + 1
+        return (
+            gather(known * (trunks * services), second)
+            + pl.col("_trunk") * services
+            + pl.col("_svc")
+        )
 
     def _event_time(self) -> pl.Expr:
         """The stamp that the agreement rates by, in microseconds since 1970."""
@@ -168,12 +190,12 @@ class Kernel:
             return answer
         setup = pl.col("setup_time").dt.epoch("us")
         end = pl.when("answered").then(pl.col("end_time").dt.epoch("us")).otherwise(answer)
-        stamp = _gather(self.side.stamps.ravel(), pl.col("_trunk") * len(SERVICES) + pl.col("_svc"))
+        stamp = gather(self.side.stamps.ravel(), pl.col("_trunk") * len(SERVICES) + pl.col("_svc"))
         if MIXED in used:
             own = np.array([row.stamp for row in self.plan.rows], np.int8)
             rows = self.side.rows.ravel()
-            held = [_gather(rows, self._cell(at)) for at in (setup, answer, end)]
-            said = [pl.when(row > OUTSIDE).then(_gather(own, row)) for row in held]
+            held = [gather(rows, self._cell(at)) for at in (setup, answer, end)]
+            said = [pl.when(row > OUTSIDE).then(gather(own, row)) for row in held]
             first = pl.coalesce(*said, pl.lit(STAMPS.index("answer"), pl.Int8))
             stamp = pl.when(stamp == MIXED).then(first).otherwise(stamp)
         return (
@@ -196,7 +218,7 @@ class Kernel:
                 pl.col("b_number").alias("_number"), pl.col("b_length").alias("_digits")
             )
         else:
-            match = _gather(
+            match = gather(
                 pl.Series([_MATCHES.index(row.match) for row in plan.rows], dtype=pl.Int8),
                 pl.col("_row"),
             )
@@ -210,65 +232,63 @@ class Kernel:
     def _with_class(self, frame: pl.LazyFrame) -> pl.LazyFrame:
         """Add `_class`: the calling number's within its agreement; 0 where it does not matter."""
         plan = self.plan
-        schemes = np.array([row.scheme for row in plan.rows], np.int64)
-        if (schemes == -1).all():
+        if not self._classes:
             return frame.with_columns(pl.lit(0, pl.Int64).alias("_class"))
+        schemes = [row.scheme for row in plan.rows]
+        frame = frame.with_columns(self._of_row(schemes).alias("_scheme"))
         frame = plan.callers.with_ids(frame, "a_number", "a_length", "_caller")
-        if (schemes <= -2).any():
-            frame = plan.callers.with_ids(frame, "_number", "_digits", "_callee")
-        return frame.with_columns(self._class(schemes).alias("_class"))
-
-    def _class(self, schemes: np.ndarray) -> pl.Expr:
-        plan = self.plan
-        scheme = _gather(schemes, pl.col("_row"))
-        width = plan.origins.shape[1]
         caller = pl.col("_caller").fill_null(0)
+        origin, width = pl.col("_scheme").clip(0), plan.origins.shape[1]
         kind = pl.col("a_kind").cast(pl.Enum(A_KINDS)).to_physical().cast(pl.Int64)
-        origin = scheme.clip(0)
-        by_kind = _gather(plan.kinds.ravel(), origin * len(A_KINDS) + kind)
-        by_code = _gather(plan.origins.ravel(), origin * width + caller)
-        result = pl.when(scheme >= 0).then(
-            pl.when(by_kind >= 0).then(by_kind).otherwise(by_code).cast(pl.Int64)
+        by_kind = gather(plan.kinds.ravel(), origin * len(A_KINDS) + kind)
+        by_code = gather(plan.origins.ravel(), origin * width + caller)
+        frame = frame.with_columns(by_kind.alias("_by_kind"), by_code.alias("_by_code"))
+        result = pl.when(pl.col("_scheme") >= 0).then(
+            pl.when(pl.col("_by_kind") >= 0).then("_by_kind").otherwise("_by_code").cast(pl.Int64)
         )
-        if (schemes <= -2).any():
-            place = (-2 - scheme).clip(0) * width
-            states = plan.states.ravel()
-            ours = _gather(states, place + caller)
-            theirs = _gather(states, place + pl.col("_callee").fill_null(0))
-            unknown = (ours == 0) | (theirs == 0)
-            jurisdiction = (
-                pl.when(unknown).then(0).when(ours == theirs).then(1).otherwise(2)
-            ).cast(pl.Int64)
-            result = result.when(scheme <= -2).then(jurisdiction)
-        return result.otherwise(0)
+        if min(schemes) <= -2:
+            frame = plan.callers.with_ids(frame, "_number", "_digits", "_callee")
+            result = result.when(pl.col("_scheme") <= -2).then(self._jurisdiction(caller))
+        return frame.with_columns(result.otherwise(0).alias("_class"))
+
+    def _jurisdiction(self, caller: pl.Expr) -> pl.Expr:
+        """0 where a number's state is unknown, 1 for calls inside a state, 2 between states."""
+        place = (-2 - pl.col("_scheme")).clip(0) * self.plan.origins.shape[1]
+        states = self.plan.states.ravel()
+        ours = gather(states, place + caller)
+        theirs = gather(states, place + pl.col("_callee").fill_null(0))
+        unknown = (ours == 0) | (theirs == 0)
+        return (pl.when(unknown).then(0).when(ours == theirs).then(1).otherwise(2)).cast(pl.Int64)
 
     # price
 
     def _priced(self, frame: pl.LazyFrame) -> pl.LazyFrame:
         """Add units, amounts, `_kind` of pricing, `_reason` and `_split`."""
         plan = self.plan
-        kinds = plan.rates["kind"].cast(pl.Int8)
-        base_terms = np.array([row.terms for row in plan.rows], np.int64)
-        matched = pl.col("_rate") > 0
+        packed = gather(plan.kinds_of_rates, pl.col("_rate"))
+        frame = frame.with_columns(packed.alias("_packed"))
+        base_terms = self._of_row([row.terms for row in plan.rows])
         frame = frame.with_columns(
-            _gather(kinds, pl.col("_rate")).alias("_status"),
-            pl.when(matched)
-            .then(_gather(plan.rates["terms"], pl.col("_rate")))
-            .otherwise(_gather(base_terms, pl.col("_row")))
+            (pl.col("_packed") % KINDS).alias("_status"),
+            pl.when(pl.col("_rate") != NO_RATE)
+            .then(pl.col("_packed") // KINDS)
+            .otherwise(base_terms)
+            .cast(_INDEX)
             .alias("_terms"),
         )
         terms = TermColumns(plan)
-        frame = frame.with_columns(self._quantity(terms).alias("_quantity"))
+        frame = frame.with_columns(
+            self._quantity(terms).alias("_quantity"),
+            terms.value("first").alias("_first"),
+            terms.value("next").alias("_next"),
+        )
         frame = frame.with_columns(self._chargeable(terms).alias("_charged"))
         frame = frame.with_columns(
-            pl.when("_charged").then(self._units(terms)).otherwise(0).alias("_units"),
+            pl.when("_charged").then(self._units()).otherwise(0).alias("_units"),
             self._reason().alias("_reason"),
         )
         frame = frame.with_columns(
-            pl.when(pl.col("_status") == OPEN)
-            .then(_gather(plan.rates["price_e10"], pl.col("_rate")))
-            .otherwise(0)
-            .alias("_price"),
+            gather(plan.rates["price_e10"], pl.col("_rate")).alias("_price"),
             self._fees(terms).alias("_fees"),
         )
         frame = frame.with_columns(self._out_of_range(terms).alias("_reason"))
@@ -343,7 +363,7 @@ class Kernel:
                 for words in sorted({t.delivered for t in self.plan.terms}):
                     these = [t.delivered == words for t in self.plan.terms]
                     listed = listed | (
-                        _gather(np.array(these), pl.col("_terms"))
+                        gather(np.array(these), pl.col("_terms"))
                         & pl.col("status").is_in(list(words)).fill_null(False)
                     )
                 delivered = ~terms.flag("on_delivery") | listed
@@ -351,9 +371,9 @@ class Kernel:
             charged = pl.when(voice).then(charged).otherwise((pl.col("_quantity") > 0) & delivered)
         return charged
 
-    def _units(self, terms: "TermColumns") -> pl.Expr:
+    def _units(self) -> pl.Expr:
         """Quantity in steps a/b: the first block, then steps counted from its end (A01 to A12)."""
-        quantity, first, step = pl.col("_quantity"), terms.value("first"), terms.value("next")
+        quantity, first, step = pl.col("_quantity"), pl.col("_first"), pl.col("_next")
         further = (quantity - first + step - 1) // step * step
         return pl.when(quantity <= first).then(first).otherwise(first + further)
 
@@ -363,20 +383,20 @@ class Kernel:
         charged = pl.col("_charged")
         return (
             pl.when(row == NO_ROW)
-            .then(pl.lit("UNKNOWN_TRUNK"))
+            .then(_place("UNKNOWN_TRUNK"))
             .when(row == OUTSIDE)
-            .then(pl.lit("OUT_OF_RANGE"))
+            .then(_place("OUT_OF_RANGE"))
             .when(row == NO_AGREEMENT)
-            .then(pl.lit("NO_AGREEMENT"))
+            .then(_place("NO_AGREEMENT"))
             .when(self._too_late())
-            .then(pl.lit("TOO_LATE"))
+            .then(_place("TOO_LATE"))
             .when(charged & pl.col("_code").is_null())
-            .then(pl.lit("INVALID_NUMBER"))
+            .then(_place("INVALID_NUMBER"))
             .when(charged & (status == 0))
-            .then(pl.lit("NO_RATE"))
+            .then(_place("NO_RATE"))
             .when(charged & (status == BLOCKED))
-            .then(pl.lit("BLOCKED_CODE"))
-            .otherwise(pl.lit(None, pl.String))
+            .then(_place("BLOCKED_CODE"))
+            .otherwise(_PRICED)
         )
 
     def _too_late(self) -> pl.Expr:
@@ -384,7 +404,7 @@ class Kernel:
         limits = np.array([row.late_us for row in self.plan.rows], np.int64)
         if (limits < 0).all():
             return pl.lit(False)
-        limit = _gather(limits, pl.col("_row"))
+        limit = gather(limits, pl.col("_row"))
         after = pl.col("arrived_time").dt.epoch("us") - pl.col("_at")
         return ((limit >= 0) & (after > limit)).fill_null(False)
 
@@ -393,9 +413,8 @@ class Kernel:
         call = pl.lit(0, pl.Int64)
         if terms.any("setup_e10"):
             call = call + terms.value("setup_e10")
-        surcharges = self.plan.rates["call_e10"]
-        if (surcharges > 0).any():
-            call = call + _gather(surcharges, pl.col("_rate"))
+        if self.plan.call_surcharges:
+            call = call + gather(self.plan.rates["call_e10"], pl.col("_rate"))
         fees = pl.when(pl.col("_charged") & (pl.col("_status") == OPEN)).then(call).otherwise(0)
         return fees + terms.value("attempt_e10") if terms.any("attempt_e10") else fees
 
@@ -405,28 +424,44 @@ class Kernel:
         services = self._services()
         if _VOICE in services:
             beyond = (pl.col("_svc") == _VOICE) & (pl.col("_quantity") > MAX_SECONDS)
-        dearest = int(self.plan.rates.select("price_e10", "first_e10").to_numpy().max())
-        if services != {_VOICE} or dearest * (MAX_SECONDS // 60 + 1) >= MAX_E10:
+        if services != {_VOICE} or self.plan.dearest_e10 * (MAX_SECONDS // 60 + 1) >= MAX_E10:
             price = pl.max_horizontal(pl.col("_price"), self._first_price(), 1)
             beyond = beyond | (pl.col("_units") // terms.value("per") + 1 > MAX_E10 // price)
         reason = pl.col("_reason")
-        return pl.when(reason.is_null() & beyond).then(pl.lit("OUT_OF_RANGE")).otherwise(reason)
+        return pl.when((reason == _PRICED) & beyond).then(_place("OUT_OF_RANGE")).otherwise(reason)
 
     def _first_price(self) -> pl.Expr:
-        return _gather(self.plan.rates["first_e10"], pl.col("_rate"))
+        return gather(self.plan.rates["first_e10"], pl.col("_rate"))
+
+    def _product(
+        self, terms: "TermColumns", units: pl.Expr, price: pl.Expr
+    ) -> tuple[pl.Expr, pl.Expr]:
+        """units * price / per as whole 10^-10 units and a rest in per-ths, without overflow.
+
+        With units = uq * per + ur and price = pq * per + pr it is uq * price + ur * pq, and
+        ur * pr (below per^2) divided by per. Where the longest call at the dearest price fits
+        into an int64 as it is, which calls at usual prices do, one division does.
+        """
+        per = terms.value("per")
+        most = MAX_SECONDS + max(terms.values("first")) + max(terms.values("next"))
+        if self._services() == {_VOICE} and self.plan.dearest_e10 * most < 2**63:
+            cost = units * price
+            whole = cost // per
+            return whole, cost - whole * per
+        rest_units, rest_price = units % per, price % per
+        fraction = rest_units * rest_price
+        whole = units // per * price + rest_units * (price // per) + fraction // per
+        return whole, fraction % per
 
     def _cost(self, terms: "TermColumns") -> tuple[pl.Expr, pl.Expr]:
         """Exact cost as whole 10^-10 units and a rest in per-ths of one (0 <= rest < per)."""
-        rates = self.plan.rates
         units, price, per = pl.col("_units"), pl.col("_price"), terms.value("per")
-        if (rates["first_e10"] == rates["price_e10"]).all():
-            whole, part = _product(units, price, per)
+        if not self.plan.first_prices:
+            whole, part = self._product(terms, units, price)
             return whole + pl.col("_fees"), part
-        first = pl.min_horizontal(units, terms.value("first"))
-        opened = pl.col("_status") == OPEN
-        dear = pl.when(opened).then(self._first_price()).otherwise(0)
-        whole_first, part_first = _product(first, dear, per)
-        whole_next, part_next = _product(units - first, price, per)
+        first = pl.min_horizontal(units, pl.col("_first"))
+        whole_first, part_first = self._product(terms, first, self._first_price())
+        whole_next, part_next = self._product(terms, units - first, price)
         part = part_first + part_next
         return whole_first + whole_next + part // per + pl.col("_fees"), part % per
 
@@ -435,14 +470,15 @@ class Kernel:
         if not self.splits:
             return pl.lit(False)
         plan = self.plan
-        number = _gather(np.array([row.split for row in plan.rows], np.int64), pl.col("_row"))
+        number = gather(np.array([row.split for row in plan.rows], np.int64), pl.col("_row"))
         segment = pl.col("_cell") // (self.side.rows.shape[1] * len(SERVICES))
         width = plan.split_until.shape[1]
-        until = _gather(
+        until = gather(
             plan.split_until.ravel(), pl.when(number >= 0).then(number * width + segment)
         )
         ends = _second(plan, pl.col("_at")) + pl.col("_units")
-        return (pl.col("_reason").is_null() & pl.col("_charged") & (ends > until)).fill_null(False)
+        priced = pl.col("_reason") == _PRICED
+        return (priced & pl.col("_charged") & (ends > until)).fill_null(False)
 
     # labels
 
@@ -450,25 +486,25 @@ class Kernel:
         """Turn plan numbers into the words of `rated_leg`; suspended legs keep a `reason`."""
         reason = pl.col("_reason")
         if self.splits:
-            reason = pl.when("_split").then(pl.lit(BY_PARTS)).otherwise(reason)
-        return frame.select(*self.label_columns(), reason.alias("reason"))
+            reason = pl.when("_split").then(_place(BY_PARTS)).otherwise(reason)
+        words = pl.Series([None, *REASONS, BY_PARTS], dtype=pl.String)
+        frame = self.numbered(frame.with_columns(reason.alias("_reason")))
+        group = pl.when(pl.col("_reason") == _PRICED).then(group_of(self.plan))
+        return frame.select(
+            *self.label_columns(),
+            gather(words, pl.col("_reason")).alias("reason"),
+            group.alias("group"),
+        )
 
-    def label_columns(self, single: pl.Expr | None = None) -> list[pl.Expr]:
-        """The columns of `rated_leg` from the kernel's own.
+    def numbered(self, frame: pl.LazyFrame, single: pl.Expr | None = None) -> pl.LazyFrame:
+        """Add the numbers that `labels` turns into words.
 
         `single` tells, of legs priced by parts, which met one rate alone; the others have none.
         """
         plan = self.plan
-        row, rate = pl.col("_row"), pl.col("_rate")
         # blocked codes and none at all have no rate to show
-        shown = plan.rates["kind"].is_in([OPEN, BILL_AND_KEEP])
-        rates = plan.rates.select(
-            pl.when(shown).then(name).alias(name) for name in ("rate_id", "code", "destination")
-        )
         opened = (pl.col("_status") == OPEN) | (pl.col("_status") == BILL_AND_KEEP)
-        bases = np.array([r.class_base for r in plan.rows], np.int64)
-        offsets = np.array([r.offset * _MICRO for r in plan.rows], np.int64)
-        local = (pl.col("_at") + _gather(offsets, row)) // (86400 * _MICRO)
+        offsets = self._of_row([row.offset * _MICRO for row in plan.rows])
         priced = pl.lit(0) if single is None else pl.when(single).then(0).otherwise(1)
         pricing = (
             pl.when(pl.col("_charged") & (pl.col("_status") == BILL_AND_KEEP))
@@ -477,35 +513,32 @@ class Kernel:
             .then(priced)
             .otherwise(2)
         )
-        names = {
+        destination = gather(plan.rates["destination"], pl.col("_rate"))
+        return frame.with_columns(
+            pl.lit(LEGS.index(self.leg.value), _INDEX).alias("_side"),
+            opened.alias("_opened"),
+            pl.when(opened if single is None else opened & single).then("_price").alias("_price"),
+            pl.when(opened).then(destination).alias("_destination"),
+            pricing.cast(_INDEX).alias("_pricing"),
+            ((pl.col("_at") + offsets) // (86400 * _MICRO)).cast(pl.Int32).alias("_local"),
+        )
+
+    def label_columns(self) -> list[pl.Expr]:
+        """The columns of `rated_leg` from a frame that is `numbered`."""
+        plan, rate = self.plan, pl.col("_rate")
+        names = words_of(plan) | {
             "record_id": pl.col("record_id"),
             "day": pl.col("day"),
-            "bucket": _gather(np.array([r.bucket for r in plan.rows], np.int32), row),
-            "leg": pl.lit(self.leg.value).cast(pl.Categorical),
-            "service": pl.lit(_words(SERVICES)).gather(pl.col("_svc")),
-            "partner": pl.lit(_words([r.partner for r in plan.rows])).gather(row),
-            "account": pl.lit(_words([r.account for r in plan.rows])).gather(row),
-            "agreement": pl.lit(_words([r.agreement for r in plan.rows])).gather(row),
-            "rate_id": _gather(rates["rate_id"], rate),
-            "code": _gather(rates["code"], rate),
-            "destination": pl.lit(_words(plan.destinations)).gather(
-                _gather(rates["destination"], rate)
-            ),
-            "band": pl.lit(_words([r.band for r in plan.rows])).gather(row),
-            "origin": pl.lit(_words(plan.class_names)).gather(
-                _gather(bases, row) + pl.col("_class")
-            ),
+            "rate_id": pl.when("_opened").then(gather(plan.rates["rate_id"], rate)),
+            "code": pl.when("_opened").then(gather(plan.rates["code"], rate)),
             "event_time": pl.col("_at").cast(UTC_TIME),
-            "local_day": local.cast(pl.Int32).cast(pl.Date),
             "answered": pl.col("answered"),
             "duration_ms": pl.col("duration_ms"),
             "quantity": pl.col("_quantity"),
             "billed_units": pl.col("_units"),
-            "rate_e10": pl.when(opened if single is None else opened & single).then("_price"),
-            "fees_e10": pl.col("_fees") * TermColumns(plan).value("sign"),
+            "rate_e10": pl.col("_price"),
+            "fees_e10": _signed(TermColumns(plan), pl.col("_fees")),
             "amount_e10": pl.col("_amount"),
-            "currency": pl.lit(_words([r.currency for r in plan.rows])).gather(row),
-            "pricing": pl.lit(_words(PRICINGS)).gather(pricing),
             "plan": pl.lit(plan.version).cast(pl.Categorical),
             "rerate_request": pl.lit(self.rerate_request, pl.Int64),
         }
@@ -536,11 +569,6 @@ def _digits(number: pl.Expr) -> pl.Expr:
     return count
 
 
-def _words(values: Sequence[str]) -> pl.Series:
-    """A table of words as Categorical, so that gathering and writing them moves integers."""
-    return pl.Series(values, dtype=pl.Categorical)
-
-
 def _second(plan: RatingPlan, at: pl.Expr) -> pl.Expr:
     """Microseconds since 1970 as whole seconds of the plan."""
     return (at - int(plan.start.timestamp()) * _MICRO) // _MICRO
@@ -551,10 +579,7 @@ class TermColumns:
 
     def __init__(self, plan: RatingPlan) -> None:
         self.terms = plan.terms
-        used = {row.terms for row in plan.rows[OUTSIDE + 1 :]} | set(
-            plan.rates["terms"][1:].unique()
-        )
-        self.used = sorted(used) or [0]
+        self.used = plan.terms_in_use
 
     def values(self, name: str) -> list[int | bool | str]:
         """The values that a term takes in this plan."""
@@ -572,7 +597,7 @@ class TermColumns:
         column = [
             getattr(t, name) if n in set(self.used) else otherwise for n, t in enumerate(self.terms)
         ]
-        return _gather(pl.Series(column, dtype=pl.Int64), pl.col("_terms"))
+        return gather(pl.Series(column, dtype=pl.Int64), pl.col("_terms"))
 
     def flag(self, name: str) -> pl.Expr:
         """A yes-or-no term of each leg."""
@@ -583,7 +608,7 @@ class TermColumns:
         values = set(self.values(name))
         if len(values) == 1:
             return pl.lit(values.pop() == word)
-        return _gather(np.array([getattr(t, name) == word for t in self.terms]), pl.col("_terms"))
+        return gather(np.array([getattr(t, name) == word for t in self.terms]), pl.col("_terms"))
 
 
 def _round_to_seconds(terms: TermColumns, milliseconds: pl.Expr) -> pl.Expr:
@@ -611,18 +636,6 @@ def _round_to_seconds(terms: TermColumns, milliseconds: pl.Expr) -> pl.Expr:
     return expression
 
 
-def _product(units: pl.Expr, price: pl.Expr, per: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
-    """units * price / per as whole 10^-10 units and a rest in per-ths, without overflow.
-
-    With units = uq * per + ur and price = pq * per + pr it is uq * price + ur * pq, and ur * pr
-    (below per^2) divided by per.
-    """
-    rest_units, rest_price = units % per, price % per
-    fraction = rest_units * rest_price
-    whole = units // per * price + rest_units * (price // per) + fraction // per
-    return whole, fraction % per
-
-
 def amount_of(terms: TermColumns, whole: pl.Expr, part: pl.Expr) -> pl.Expr:
     """`_amount`: minimum, cap, then a record's one rounding, in 10^-10 units with its sign."""
     if terms.any("minimum_e10"):
@@ -642,7 +655,7 @@ def _rounded(terms: TermColumns, whole: pl.Expr, part: pl.Expr) -> pl.Expr:
     """Round whole + part/per to the agreement's decimals and method, and apply the sign."""
     per, step = terms.value("per"), terms.value("step")
     steps = whole // step
-    rest = whole % step * per + part
+    rest = (whole - steps * step) * per + part
     unit = step * per
     rules = {
         "half_up": 2 * rest >= unit,
@@ -654,5 +667,9 @@ def _rounded(terms: TermColumns, whole: pl.Expr, part: pl.Expr) -> pl.Expr:
     upward = rules[used[0]]
     for rule in used[1:]:
         upward = pl.when(terms.word("method", rule)).then(rules[rule]).otherwise(upward)
-    amount = (steps + upward.cast(pl.Int64)) * step
+    return _signed(terms, (steps + upward.cast(pl.Int64)) * step)
+
+
+def _signed(terms: TermColumns, amount: pl.Expr) -> pl.Expr:
+    """An amount with the sign of its terms: reverse billed ones are negative."""
     return amount * terms.value("sign") if set(terms.values("sign")) != {1} else amount

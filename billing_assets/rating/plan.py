@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -162,6 +163,34 @@ class RatingPlan:
     event_types: dict[str, int]
     split_sets: np.ndarray
     split_until: np.ndarray
+
+    @cached_property
+    def kinds_of_rates(self) -> pl.Series:
+        """Of each rate row its terms times `KINDS` and its kind: gathers that reach a large table
+        once are faster than those that reach two."""
+        packed = pl.col("terms").cast(pl.UInt32) * KINDS + pl.col("kind")
+        return self.rates.select(packed).to_series()
+
+    @cached_property
+    def terms_in_use(self) -> list[int]:
+        """The places in `terms` that a leg of an agreement may have."""
+        of_rows = {row.terms for row in self.rows[OUTSIDE + 1 :]}
+        return sorted(of_rows | set(self.rates["terms"][1:].unique())) or [0]
+
+    @cached_property
+    def dearest_e10(self) -> int:
+        """The highest price of any rate."""
+        return int(self.rates.select(pl.max_horizontal("price_e10", "first_e10").max()).item())
+
+    @cached_property
+    def first_prices(self) -> bool:
+        """Whether a first block of any rate has a price of its own."""
+        return bool(self.rates.select((pl.col("first_e10") != pl.col("price_e10")).any()).item())
+
+    @cached_property
+    def call_surcharges(self) -> bool:
+        """Whether any rate has a surcharge a call."""
+        return bool((self.rates["call_e10"] != 0).any())
 
     def summary(self) -> dict[str, object]:
         """What a person wants to know of a plan, as plain values."""
@@ -650,6 +679,7 @@ class _Compiler:
 
 
 OPEN, BLOCKED, BILL_AND_KEEP = 1, 2, 3
+KINDS = 4
 _KINDS = {"open": OPEN, "blocked": BLOCKED, "bill_and_keep": BILL_AND_KEEP}
 _RATE_SCHEMA = {
     "rate_id": pl.Int64,
@@ -804,12 +834,13 @@ def _stack(tables: Sequence[np.ndarray], width: int, dtype: type) -> np.ndarray:
 
 def _narrowed(rates: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     """Rate rows with destinations as ids and small numbers in few bytes: gathers read them at
-    random, so that what fits a cache is several times faster."""
+    random, so that what fits a cache is several times faster. Only open rows have prices."""
     names = rates["destination"].unique().sort().to_list()
+    prices = pl.when(pl.col("kind") == OPEN).then(pl.col("price_e10", "first_e10")).otherwise(0)
     ids = pl.col("destination").cast(pl.Enum(names)).to_physical().cast(pl.UInt32)
     few = pl.UInt16 if rates["terms"].to_numpy().max() < 2**16 else pl.UInt32
     small = pl.col("terms").cast(few), pl.col("kind").cast(pl.UInt8)
-    return rates.with_columns(ids.alias("destination"), *small), names
+    return rates.with_columns(ids.alias("destination"), *small, prices), names
 
 
 def _content_hash(plan: RatingPlan) -> str:

@@ -21,11 +21,12 @@ from billing_assets.rating.change import (
     Change,
     DayRerated,
 )
-from billing_assets.rating.day import as_usage, rate_day, usage_sums
+from billing_assets.rating.day import rate_day
 from billing_assets.rating.kernel import Kernel, columns_read
 from billing_assets.rating.plan import compile_plan
 from billing_assets.rating.scope import RatingScope
 from billing_assets.rating.split import priced_legs
+from billing_assets.rating.usage import daily_usage
 from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Leg
 
@@ -87,7 +88,7 @@ def _whole_day(
     if dry_run:
         records = lake.scan(XDR, part={"day": day})
         legs = pl.concat([priced_legs(Kernel(plan, leg), records) for leg in Leg])
-        after = as_usage([usage_sums(legs).collect(engine="streaming")])
+        after = daily_usage(legs.filter(pl.col("reason").is_null()))
     else:
         rate_day(lake, plan, rerate_request=request)
         after = lake.scan(USAGE_DAILY, part={"day": day}).collect()

@@ -13,10 +13,11 @@ import polars as pl
 from billing_assets.core.errors import BillingError
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATED_LEG, SUSPENSE, XDR
-from billing_assets.rating.day import average_prices, roll_up, suspended_legs
+from billing_assets.rating.day import roll_up, suspended_legs
 from billing_assets.rating.kernel import Kernel
 from billing_assets.rating.plan import RatingPlan
 from billing_assets.rating.split import priced_legs
+from billing_assets.rating.usage import average_prices
 from billing_assets.reference.models import Leg
 
 _KEY = ("record_id", "leg")

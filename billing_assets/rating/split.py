@@ -8,13 +8,17 @@ import numpy as np
 import polars as pl
 
 from billing_assets.rating.kernel import BY_PARTS, MAX_E10, Kernel, TermColumns, amount_of
+from billing_assets.rating.labels import group_of
 from billing_assets.rating.plan import BILL_AND_KEEP, OPEN, SERVICES
 
 _MICRO = 1_000_000
 
 
 def priced_legs(kernel: Kernel, records: pl.LazyFrame) -> pl.LazyFrame:
-    """Every leg of the kernel's side, those priced by parts included."""
+    """Every leg of the kernel's side, those priced by parts included.
+
+    Columns as `Kernel.legs` gives them.
+    """
     legs = kernel.legs(records)
     if not kernel.splits:
         return legs
@@ -39,8 +43,11 @@ def split_legs(kernel: Kernel, records: pl.LazyFrame) -> pl.DataFrame:
         pl.Series("_single", parts.single),
     )
     priced = priced.with_columns(amount_of(terms, pl.col("_whole"), pl.col("_part")))
-    labelled = priced.select(
-        *kernel.label_columns(single=pl.col("_single")), pl.col("_reason").alias("reason")
+    numbered = kernel.numbered(priced, single=pl.col("_single"))
+    labelled = numbered.select(
+        *kernel.label_columns(),
+        pl.col("_reason").alias("reason"),
+        pl.when(pl.col("_reason").is_null()).then(group_of(kernel.plan)).alias("group"),
     )
     return labelled.collect()
 

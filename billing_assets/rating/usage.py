@@ -1,0 +1,98 @@
+"""Rolling legs up into `usage_daily`: what they have in common, their number, units and money."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from billing_assets.core.money import decimal_of_e10
+from billing_assets.lake.tables import USAGE_DAILY
+
+_MEASURES = ("records", "answered", "duration_ms", "quantity", "billed_units", "fees", "amount")
+_KEYS = tuple(name for name in USAGE_DAILY.schema if name not in _MEASURES)
+_OF_AGREEMENT = ("bucket", "leg", "service", "currency")
+_ORDER = ("partner", "destination", *(name for name in _KEYS if name not in _OF_AGREEMENT))
+
+
+def daily_usage(legs: pl.LazyFrame, records: pl.Expr | None = None) -> pl.DataFrame:
+    """Rows of `usage_daily` from priced legs in the columns of `rated_leg`.
+
+    `records` tells how many equal records a leg stands for (by default one).
+    """
+    return as_usage(usage_sums(legs, records).collect(engine="streaming"))
+
+
+def usage_sums(
+    legs: pl.LazyFrame, records: pl.Expr | None = None, keys: Sequence[str] = _KEYS
+) -> pl.LazyFrame:
+    """Sums of legs (columns of `rated_leg`) by keys, by default those of `usage_daily`.
+
+    Amounts are added as 128-bit integers of 10^-10: sums are exact.
+    """
+
+    def total(column: pl.Expr) -> pl.Expr:
+        return (column if records is None else column * records).sum()
+
+    return legs.group_by(keys).agg(
+        (pl.len().cast(pl.Int64) if records is None else records.sum()).alias("records"),
+        total(pl.col("answered").cast(pl.Int64)).alias("answered"),
+        total(pl.col("duration_ms")),
+        total(pl.col("quantity")),
+        total(pl.col("billed_units")),
+        total(pl.col("fees_e10").cast(pl.Int128)).alias("fees"),
+        total(pl.col("amount_e10").cast(pl.Int128)).alias("amount"),
+    )
+
+
+def as_usage(sums: pl.DataFrame) -> pl.DataFrame:
+    """`usage_sums` as rows of `usage_daily`, in one order of all that tells rows apart."""
+    return (
+        sums.with_columns(
+            decimal_of_e10(pl.col("fees")),
+            decimal_of_e10(pl.col("amount")),
+            pl.col("destination").fill_null(""),
+        )
+        .pipe(_in_order)
+        .select(USAGE_DAILY.schema.names())
+        .cast(USAGE_DAILY.schema)
+    )
+
+
+def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows sorted by many columns of few values each, nulls first: by places packed into a few
+    integers, since comparing words column by column takes a tenth of a day's rating."""
+    packed, key, room = [], np.zeros(rows.height, np.int64), 1
+    for name in _ORDER:
+        places, count = _places(rows[name])
+        if room * count > _PACKED:
+            packed.append(key)
+            key, room = np.zeros(rows.height, np.int64), 1
+        key, room = key * count + places, room * count
+    return rows[np.lexsort([key, *reversed(packed)])]
+
+
+def _places(column: pl.Series) -> tuple[np.ndarray, int]:
+    """The place of each value among the column's, in ascending order, and how many there are."""
+    if isinstance(column.dtype, pl.Categorical):
+        words = pl.Enum(column.unique().drop_nulls().cast(pl.String).sort())
+        places = column.cast(words).to_physical() + 1
+        count = len(words.categories) + 1
+    else:
+        places = column.rank("dense")
+        count = column.n_unique() + 1
+    return places.fill_null(0).to_numpy().astype(np.int64), count
+
+
+_PACKED = 2**62
+
+
+def average_prices(usage: pl.DataFrame) -> pl.DataFrame:
+    """Money (10^-10 units) and quantity by partner, leg and service, of rows of `usage_daily`."""
+    return (
+        usage.filter(pl.col("quantity") > 0)
+        .group_by("partner", "leg", "service")
+        .agg(
+            (pl.col("amount").sum() * 10**10).cast(pl.Int128).alias("total_e10"),
+            pl.col("quantity").sum().alias("priced_quantity"),
+        )
+    )
