@@ -443,7 +443,7 @@ class Kernel:
         into an int64 as it is, which calls at usual prices do, one division does.
         """
         per = terms.value("per")
-        most = MAX_SECONDS + max(terms.values("first")) + max(terms.values("next"))
+        most = MAX_SECONDS + terms.largest("first") + terms.largest("next")
         if self._services() == {_VOICE} and self.plan.dearest_e10 * most < 2**63:
             cost = units * price
             whole = cost // per
@@ -588,6 +588,10 @@ class TermColumns:
     def any(self, name: str) -> bool:
         """Whether any terms in use have it."""
         return any(self.values(name))
+
+    def largest(self, name: str) -> int:
+        """The largest value of a whole-number term."""
+        return max(int(value) for value in self.values(name))
 
     def value(self, name: str, otherwise: int = 0) -> pl.Expr:
         """A whole-number term of each leg."""
