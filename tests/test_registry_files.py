@@ -89,7 +89,9 @@ def test_a_landed_file_is_found_by_key_hash_and_name_with_its_counts(registry: R
     assert registry.files.by_hash(FACTS.sha256) == entry
     assert registry.files.by_name(FACTS.name) == [entry]
     assert registry.files.counts(MARCH_1, MARCH_2) == [FileCount(MARCH_1, 8, 7, 1, 0, file_key=key)]
+    assert registry.files.days_of(key) == sorted(count.day for count in COUNTS)
     assert registry.files.by_key(key + 1) is None
+    assert registry.files.days_of(key + 1) == []
     assert registry.files.by_hash("0" * 64) is None
     assert registry.files.by_name("other") == []
 

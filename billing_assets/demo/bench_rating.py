@@ -301,7 +301,8 @@ def write_usage(
             pl.lit(1, pl.Int16).alias("parts"),
         )
         frame.write_parquet(folder / f"{first:012d}.parquet")
-    lake.replace_slice(XDR, pl.scan_parquet(folder / "*.parquet"), {"day": day})
+    chunks = pl.scan_parquet(folder / "*.parquet")
+    lake.replace_slice(XDR, chunks.sort(XDR.order, nulls_last=True), {"day": day})
     for path in folder.glob("*.parquet"):
         path.unlink()
 
@@ -429,7 +430,8 @@ def _scan(lake: Lake) -> dict[str, float]:
 
 def _loop(lake: Lake) -> dict[str, float]:
     """The simplest rater: a dict of prices a code length, a loop over records."""
-    records = lake.scan(XDR).head(PER_LOOP).select("in_trunk", "b_number", "duration_ms").collect()
+    first = lake.scan(XDR).filter(pl.col("record_id") <= PER_LOOP).sort("record_id")
+    records = first.select("in_trunk", "b_number", "duration_ms").collect()
     decks: dict[str, dict[int, int]] = {}
     for agreement in _reference(lake).agreements:
         if agreement.terms.leg == "customer":

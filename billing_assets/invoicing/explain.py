@@ -19,7 +19,8 @@ from billing_assets.core.money import from_e10
 from billing_assets.installation import Installation
 from billing_assets.invoicing.document import Document, Line
 from billing_assets.invoicing.itemised import rows_of_record
-from billing_assets.lake.tables import CHARGE, RATE, RATED_LEG, SUSPENSE, XDR
+from billing_assets.lake.tables import CHARGE, RATE, RATED_LEG, SUSPENSE
+from billing_assets.rating.history import find_record
 from billing_assets.rating.plain import PlainLeg, PlainRater
 from billing_assets.reference.versions import reference_of
 from billing_assets.registry.cycles import FINALISED
@@ -88,7 +89,7 @@ class LineExplained:
 
 def explain_record(home: Installation, record_id: int) -> RecordExplained:
     """Every step of a record's prices, by the plain implementation; raises `NotFound`."""
-    found = home.lake.scan(XDR).filter(pl.col("record_id") == record_id).collect()
+    found = find_record(record_id, home.lake, home.registry)
     if found.is_empty():
         raise NotFound(f"no accepted record {record_id}", hint="see `icb sql` table xdr")
     record = found.row(0, named=True)

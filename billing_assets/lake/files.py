@@ -21,6 +21,9 @@ from polars.io.partition import FileProviderArgs
 from billing_assets.lake.slices import Slice, assert_inside, partition_text
 from billing_assets.lake.tables import Table
 
+_PAGE_BYTES = 32 * 1024
+"""Pages without a wanted row are not decompressed; smaller ones cost readers of all rows more."""
+
 
 @dataclass(frozen=True)
 class Written:
@@ -78,6 +81,7 @@ def write_files(
         # measured on 5 million rated legs: 8% more CPU than lz4 or snappy, a quarter less space
         compression="zstd",
         compression_level=1,
+        data_page_size=_PAGE_BYTES,
         mkdir=True,
         maintain_order=True,
         storage_options=options,

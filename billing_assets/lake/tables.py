@@ -124,7 +124,8 @@ XDR = Table(
     "one accepted usage record, merged from its partials, duplicates removed",
     pl.Schema({**_RECORD, "parts": pl.Int16}),
     ("day",),
-    ("record_id",),
+    # a partner's few records lie in few row groups and pages: the rest is not even decompressed
+    ("in_trunk", "out_trunk", "record_id"),
     {**_ABOUT_RECORD, "parts": "how many partial records were merged into this one (1: none)"},
 )
 

@@ -7,6 +7,7 @@ from datetime import date, datetime
 import polars as pl
 
 from billing_assets.core.errors import NotFound
+from billing_assets.core.ids import split_record_id
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATED_LEG, XDR
 from billing_assets.registry.registry import Registry
@@ -33,7 +34,7 @@ def price_history(record_id: int, lake: Lake, registry: Registry) -> list[Price]
     Raises `NotFound` for a record that does not exist. A version that was vacuumed is passed
     over: its prices are no longer known.
     """
-    found = lake.scan(XDR).filter(pl.col("record_id") == record_id).select("day").collect()
+    found = find_record(record_id, lake, registry)
     if found.is_empty():
         raise NotFound(f"no record {record_id}", hint="a record id is a row of table `xdr`")
     history: list[Price] = []
@@ -49,6 +50,14 @@ def price_history(record_id: int, lake: Lake, registry: Registry) -> list[Price]
                 history.append(Price(side, leg, request, reason, since))
         last = dict(legs)
     return history
+
+
+def find_record(record_id: int, lake: Lake, registry: Registry) -> pl.DataFrame:
+    """The row of `xdr` with an id, or none: sought on the days of the file that it names alone,
+    since a day's records lie in the order of their trunks."""
+    days = registry.files.days_of(split_record_id(record_id)[0])
+    records = lake.scan(XDR, part={"day": days} if days else None)
+    return records.filter(pl.col("record_id") == record_id).collect()
 
 
 def _versions(

@@ -31,6 +31,7 @@ from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Leg
 
 _LEG = LEG_SCHEMA.names()
+_TRUNK = {Leg.CUSTOMER: "in_trunk", Leg.SUPPLIER: "out_trunk"}
 
 
 def rerate_day(
@@ -154,20 +155,21 @@ def _scope_change(
     old = rated.collect(engine="streaming")
     held = pl.concat([old.select(KEY), waiting.select(KEY).collect()])
     records = lake.scan(XDR, part={"day": day})
+    legs = _legs(scope, reference, held)
     chosen = pl.DataFrame()
     if partners is not None:
         kept = _of_partners(partners, reference)
+        legs = _legs(scope, kept, held)
         read = columns_read(a.terms for a in kept.agreements)
-        chosen = _records_of(partners, reference, records.select(read), held)
+        chosen = _records_of(partners, reference, legs, records.select(read), held)
         owners = partners | _owners(reference, chosen, held)
         if owners != partners:
             kept = _of_partners(owners, reference)
-            chosen = _records_of(partners, reference, records, held)
+            chosen = _records_of(partners, reference, legs, records, held)
         reference, records = kept, chosen.lazy()
     plan, new = None, pl.DataFrame(schema=LEG_SCHEMA)
     if partners is None or not chosen.is_empty():
         plan = compile_plan(reference, day, buckets=buckets)
-        legs = _legs(scope, reference, held)
         new = _new(scope, [Kernel(plan, leg, request) for leg in legs], records, held)
     return Change(lake, day, version, held, new, plan, old)
 
@@ -184,11 +186,16 @@ def _partners(scope: RatingScope, reference: Reference) -> set[str] | None:
 
 
 def _records_of(
-    partners: set[str], reference: Reference, records: pl.LazyFrame, held: pl.DataFrame
+    partners: set[str],
+    reference: Reference,
+    legs: Sequence[Leg],
+    records: pl.LazyFrame,
+    held: pl.DataFrame,
 ) -> pl.DataFrame:
     """The records of the partners' trunks, and those of held legs, whose trunks were theirs.
 
-    They are read once here, for both sides and each pass of the rating.
+    They are read once here, for both sides and each pass of the rating; side by side, since
+    records lie together by trunk, and a filter on both trunks would skip nothing.
     """
     mapped = [
         trunk.trunk
@@ -196,8 +203,12 @@ def _records_of(
         for account in reference.partners[name].accounts
         for trunk in account.trunks
     ]
-    by_trunk = pl.col("in_trunk").is_in(mapped) | pl.col("out_trunk").is_in(mapped)
-    found = records.filter(by_trunk).collect(engine="streaming")
+    read, rest = [pl.DataFrame(schema=records.collect_schema())], records
+    for leg in legs:
+        mine = pl.col(_TRUNK[leg]).is_in(mapped)
+        read.append(rest.filter(mine).collect(engine="streaming"))
+        rest = rest.filter(~mine.fill_null(False))
+    found = pl.concat(read)
     ids = held.select("record_id").unique().join(found, on="record_id", how="anti")
     if ids.is_empty():
         return found
@@ -245,10 +256,9 @@ def _waiting_in(scope: RatingScope) -> pl.Expr:
 
 def _owners(reference: Reference, records: pl.DataFrame, held: pl.DataFrame) -> set[str]:
     """Whose the trunks of held legs are now."""
-    sides = {Leg.CUSTOMER: "in_trunk", Leg.SUPPLIER: "out_trunk"}
     trunks = {
         trunk
-        for leg, side in sides.items()
+        for leg, side in _TRUNK.items()
         for trunk in records.join(
             held.filter(pl.col("leg") == leg.value), on="record_id", how="semi"
         )[side].unique()

@@ -222,6 +222,12 @@ class FileLog:
         with self._database.reading() as connection:
             return [FileCount(**row) for row in connection.execute(query).mappings()]
 
+    def days_of(self, key: int) -> list[date]:
+        """Return the UTC days of a file's records; none for a file that is not in the log."""
+        query = select(file_count.c.day).where(file_count.c.file_key == key)
+        with self._database.reading() as connection:
+            return list(connection.scalars(query.order_by(file_count.c.day)))
+
     def archived(self) -> list[tuple[FileEntry, date, date]]:
         """Return every archived file with the first and last UTC day of its records, by the last.
 
