@@ -840,7 +840,11 @@ def _narrowed(rates: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     ids = pl.col("destination").cast(pl.Enum(names)).to_physical().cast(pl.UInt32)
     few = pl.UInt16 if rates["terms"].to_numpy().max() < 2**16 else pl.UInt32
     small = pl.col("terms").cast(few), pl.col("kind").cast(pl.UInt8)
-    return rates.with_columns(ids.alias("destination"), *small, prices), names
+    narrow = rates.with_columns(ids.alias("destination"), *small, prices)
+    if narrow.select((pl.col("first_e10") == pl.col("price_e10")).all()).item():
+        # one column in memory for both
+        narrow = narrow.with_columns(narrow["price_e10"].alias("first_e10"))
+    return narrow, names
 
 
 def _content_hash(plan: RatingPlan) -> str:
