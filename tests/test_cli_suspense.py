@@ -15,8 +15,8 @@ from billing_assets.core.errors import BillingError
 from billing_assets.installation import Installation
 from billing_assets.intake.landing import Intake, make_day
 from billing_assets.lake.tables import RATED_LEG, SUSPENSE
+from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.day import rate_day
-from billing_assets.rating.plan import compile_plan
 from billing_assets.reference.versions import approve_reference
 from tests.support.billing_home import NOW as BILLED
 from tests.support.billing_home import open_home

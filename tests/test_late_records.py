@@ -12,8 +12,8 @@ from billing_assets.installation import Installation
 from billing_assets.intake.landing import Intake, make_day
 from billing_assets.invoicing.run import CycleRun
 from billing_assets.lake.tables import CHARGE, RATED_LEG, SUSPENSE
+from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.day import rate_day
-from billing_assets.rating.plan import compile_plan
 from tests.support.billing_home import issue, open_home, run
 from tests.support.intake import line, table
 

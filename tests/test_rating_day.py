@@ -9,8 +9,8 @@ import pytest
 
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATED_LEG, SUSPENSE, USAGE_DAILY, XDR
+from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.day import DayRated, rate_day
-from billing_assets.rating.plan import compile_plan
 from billing_assets.rating.usage import daily_usage
 from billing_assets.reference.load import Reference
 from tests.support.records import frame, record

@@ -8,8 +8,8 @@ import pytest
 
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATED_LEG, SUSPENSE, USAGE_DAILY, XDR
+from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.day import rate_day
-from billing_assets.rating.plan import compile_plan
 from billing_assets.rating.retry import Retried, retry_day
 from billing_assets.reference.load import Reference
 from tests.support.records import frame, record

@@ -17,9 +17,9 @@ from billing_assets.core.errors import BillingError
 from billing_assets.core.settings import PROJECT_ROOT
 from billing_assets.installation import Installation
 from billing_assets.lake.tables import RATED_LEG, XDR
+from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.day import rate_day
 from billing_assets.rating.impact import impact_of
-from billing_assets.rating.plan import compile_plan
 from billing_assets.reference.schemas import FORMS, json_schema
 from billing_assets.reference.yamltext import Located
 from tests.support.records import frame, record

@@ -12,8 +12,8 @@ from billing_assets.core.errors import BillingError, SliceConflict
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATED_LEG, SUSPENSE, USAGE_DAILY, XDR
 from billing_assets.rating.change import Change, DayRerated
+from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.day import daily_usage, rate_day
-from billing_assets.rating.plan import compile_plan
 from billing_assets.rating.rerate import rerate_day
 from billing_assets.rating.scope import RatingScope
 from billing_assets.reference.load import Reference

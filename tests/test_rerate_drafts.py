@@ -16,8 +16,8 @@ from billing_assets.installation import Installation
 from billing_assets.invoicing.document import Document
 from billing_assets.invoicing.run import run_cycle
 from billing_assets.lake.tables import CHARGE, XDR
+from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.day import rate_day
-from billing_assets.rating.plan import compile_plan
 from billing_assets.rating.requests import fields_of, run_request
 from billing_assets.rating.scope import RatingScope
 from billing_assets.reference.versions import take_reference

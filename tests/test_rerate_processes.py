@@ -16,8 +16,8 @@ import pytest
 from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
 from billing_assets.lake.tables import RATED_LEG, SUSPENSE, USAGE_DAILY, XDR
+from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.day import rate_day
-from billing_assets.rating.plan import compile_plan
 from billing_assets.rating.requests import fields_of
 from billing_assets.rating.scope import RatingScope
 from billing_assets.reference.versions import take_reference

@@ -20,7 +20,7 @@ from billing_assets.charging.unbilled import MEASURES
 from billing_assets.core.errors import BillingError
 from billing_assets.core.money import Rounding, from_e10, minor_units, round_amount
 from billing_assets.lake.tables import USAGE_DAILY
-from billing_assets.rating.plan import units_per_price
+from billing_assets.rating.terms import units_per_price
 from billing_assets.rating.usage import daily_usage
 from billing_assets.reference.load import InForce
 from billing_assets.reference.models import Agreement

@@ -26,7 +26,7 @@ from billing_assets.charging.volume_lines import (
 )
 from billing_assets.core.money import Rounding, round_amount
 from billing_assets.core.periods import Period
-from billing_assets.rating.plan import units_per_price
+from billing_assets.rating.terms import units_per_price
 from billing_assets.reference.load import InForce
 from billing_assets.reference.volume_terms import (
     Commitment,

@@ -14,7 +14,7 @@ import polars as pl
 from billing_assets.charging.accumulator import held_days, in_scope, windows
 from billing_assets.charging.line import Facts, count_text
 from billing_assets.charging.waterfall import Part, net_of_vat, waterfall
-from billing_assets.rating.plan import units_per_price
+from billing_assets.rating.terms import units_per_price
 from billing_assets.reference.load import InForce
 from billing_assets.reference.models import Agreement
 from billing_assets.reference.share_terms import RevenueShare

@@ -20,7 +20,7 @@ from billing_assets.charging.line import (
     shown_text,
 )
 from billing_assets.core.money import Rounding, from_e10, round_amount
-from billing_assets.rating.plan import units_per_price
+from billing_assets.rating.terms import units_per_price
 from billing_assets.reference.models import Agreement
 
 _KEYS = (

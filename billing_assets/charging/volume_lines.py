@@ -32,7 +32,7 @@ from billing_assets.charging.volume import (
     tier_parts,
     tier_reached,
 )
-from billing_assets.rating.plan import units_per_price
+from billing_assets.rating.terms import units_per_price
 from billing_assets.reference.load import InForce
 from billing_assets.reference.models import Agreement
 from billing_assets.reference.volume_terms import Counted, Tier, VolumeRule, Window

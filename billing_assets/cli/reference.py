@@ -9,7 +9,7 @@ from billing_assets.cli.output import JSON_HELP, console, print_json, show
 from billing_assets.core.errors import BillingError
 from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
-from billing_assets.rating.plan import compile_plan
+from billing_assets.rating.compile import compile_plan
 from billing_assets.reference.findings import Breach, rows_of
 from billing_assets.reference.load import load_reference, read_folder
 from billing_assets.reference.versions import Taken, approve_reference, take_reference

@@ -27,8 +27,8 @@ import pyarrow as pa
 from billing_assets.core.e164 import COUNTRY_CODES
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATE, RATED_LEG, UTC_TIME, XDR
+from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.day import rate_day
-from billing_assets.rating.plan import compile_plan
 from billing_assets.reference.decks import Deck
 from billing_assets.reference.load import (
     FAR_FUTURE,

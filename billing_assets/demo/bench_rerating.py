@@ -11,8 +11,8 @@ import polars as pl
 from billing_assets.demo.bench_rating import DAY, Size, build_reference, write_usage
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATED_LEG, USAGE_DAILY
+from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.day import rate_day
-from billing_assets.rating.plan import compile_plan
 from billing_assets.rating.rerate import rerate_day
 from billing_assets.rating.scope import RatingScope
 from billing_assets.reference.load import Reference

@@ -17,7 +17,7 @@ from billing_assets.intake.landing import make_day
 from billing_assets.lake.tables import SUSPENSE, XDR
 from billing_assets.orchestration.resources import now
 from billing_assets.orchestration.runs import Runs
-from billing_assets.rating.plan import compile_plan
+from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.retry import Retried, retry_day
 
 

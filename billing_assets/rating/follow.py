@@ -9,8 +9,8 @@ from billing_assets.core.ids import ROW_BITS
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATED_LEG, SUSPENSE, XDR
 from billing_assets.rating.change import KEY, LEG_SCHEMA, Change, DayRerated
+from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.kernel import Kernel
-from billing_assets.rating.plan import compile_plan
 from billing_assets.rating.rerate import carried_out
 from billing_assets.rating.split import priced_legs
 from billing_assets.reference.load import Reference

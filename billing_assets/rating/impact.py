@@ -15,8 +15,8 @@ import polars as pl
 from billing_assets.core.money import decimal_of_e10
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import MONEY, SUSPENSE, USAGE_DAILY, XDR
+from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.kernel import Kernel
-from billing_assets.rating.plan import compile_plan
 from billing_assets.rating.split import priced_legs
 from billing_assets.rating.staleness import touches
 from billing_assets.reference.differences import Affected, Differences, differences

@@ -32,6 +32,7 @@ from billing_assets.rating.plan import (
     LegPlan,
     RatingPlan,
 )
+from billing_assets.rating.term_columns import TermColumns, amount_of, round_to_seconds, signed
 from billing_assets.reference.models import Agreement, Leg, Service
 
 REASONS = (
@@ -297,7 +298,7 @@ class Kernel:
         frame = frame.with_columns(amount_of(terms, pl.col("_whole"), pl.col("_part")))
         return frame.with_columns(self._crosses().alias("_split"))
 
-    def _quantity(self, terms: "TermColumns") -> pl.Expr:
+    def _quantity(self, terms: TermColumns) -> pl.Expr:
         """Measured seconds, messages, segments, bytes or events, before increments."""
         services = self._services()
         counted = pl.col("quantity").fill_null(1)
@@ -321,7 +322,7 @@ class Kernel:
         used = np.flatnonzero((self.side.rows > OUTSIDE).any(axis=(0, 1)))
         return {int(service) for service in used} or {_VOICE}
 
-    def _seconds(self, terms: "TermColumns") -> pl.Expr:
+    def _seconds(self, terms: TermColumns) -> pl.Expr:
         """Whole seconds of a call by the agreement's stamps, rounding, grace and minimum."""
         milliseconds = pl.col("duration_ms")
         if terms.any("from_setup"):
@@ -331,7 +332,7 @@ class Kernel:
                 .then(since_setup)
                 .otherwise(milliseconds)
             )
-        seconds = _round_to_seconds(terms, milliseconds)
+        seconds = round_to_seconds(terms, milliseconds)
         if terms.any("grace"):
             grace = terms.value("grace")
             seconds = (
@@ -349,7 +350,7 @@ class Kernel:
             )
         return seconds
 
-    def _chargeable(self, terms: "TermColumns") -> pl.Expr:
+    def _chargeable(self, terms: TermColumns) -> pl.Expr:
         """Whether anything but the attempt is charged: answered, delivered, above grace."""
         services = self._services()
         some = pl.col("_quantity") > 0
@@ -408,7 +409,7 @@ class Kernel:
         after = pl.col("arrived_time").dt.epoch("us") - pl.col("_at")
         return ((limit >= 0) & (after > limit)).fill_null(False)
 
-    def _fees(self, terms: "TermColumns") -> pl.Expr:
+    def _fees(self, terms: TermColumns) -> pl.Expr:
         """Attempt fee of every record, setup fee and surcharges of every charged one."""
         call = pl.lit(0, pl.Int64)
         if terms.any("setup_e10"):
@@ -418,7 +419,7 @@ class Kernel:
         fees = pl.when(pl.col("_charged") & (pl.col("_status") == OPEN)).then(call).otherwise(0)
         return fees + terms.value("attempt_e10") if terms.any("attempt_e10") else fees
 
-    def _out_of_range(self, terms: "TermColumns") -> pl.Expr:
+    def _out_of_range(self, terms: TermColumns) -> pl.Expr:
         """Refuse amounts that int64 cannot hold, and calls longer than any call."""
         beyond = pl.lit(False)
         services = self._services()
@@ -434,7 +435,7 @@ class Kernel:
         return gather(self.plan.rates["first_e10"], pl.col("_rate"))
 
     def _product(
-        self, terms: "TermColumns", units: pl.Expr, price: pl.Expr
+        self, terms: TermColumns, units: pl.Expr, price: pl.Expr
     ) -> tuple[pl.Expr, pl.Expr]:
         """units * price / per as whole 10^-10 units and a rest in per-ths, without overflow.
 
@@ -453,7 +454,7 @@ class Kernel:
         whole = units // per * price + rest_units * (price // per) + fraction // per
         return whole, fraction % per
 
-    def _cost(self, terms: "TermColumns") -> tuple[pl.Expr, pl.Expr]:
+    def _cost(self, terms: TermColumns) -> tuple[pl.Expr, pl.Expr]:
         """Exact cost as whole 10^-10 units and a rest in per-ths of one (0 <= rest < per)."""
         units, price, per = pl.col("_units"), pl.col("_price"), terms.value("per")
         if not self.plan.first_prices:
@@ -537,7 +538,7 @@ class Kernel:
             "quantity": pl.col("_quantity"),
             "billed_units": pl.col("_units"),
             "rate_e10": pl.col("_price"),
-            "fees_e10": _signed(TermColumns(plan), pl.col("_fees")),
+            "fees_e10": signed(TermColumns(plan), pl.col("_fees")),
             "amount_e10": pl.col("_amount"),
             "plan": pl.lit(plan.version).cast(pl.Categorical),
             "rerate_request": pl.lit(self.rerate_request, pl.Int64),
@@ -572,108 +573,3 @@ def _digits(number: pl.Expr) -> pl.Expr:
 def _second(plan: RatingPlan, at: pl.Expr) -> pl.Expr:
     """Microseconds since 1970 as whole seconds of the plan."""
     return (at - int(plan.start.timestamp()) * _MICRO) // _MICRO
-
-
-class TermColumns:
-    """Columns of the plan's terms by leg; a term that is the same everywhere becomes a constant."""
-
-    def __init__(self, plan: RatingPlan) -> None:
-        self.terms = plan.terms
-        self.used = plan.terms_in_use
-
-    def values(self, name: str) -> list[int | bool | str]:
-        """The values that a term takes in this plan."""
-        return [getattr(self.terms[n], name) for n in self.used]
-
-    def any(self, name: str) -> bool:
-        """Whether any terms in use have it."""
-        return any(self.values(name))
-
-    def largest(self, name: str) -> int:
-        """The largest value of a whole-number term."""
-        return max(int(value) for value in self.values(name))
-
-    def value(self, name: str, otherwise: int = 0) -> pl.Expr:
-        """A whole-number term of each leg."""
-        values = set(self.values(name))
-        if len(values) == 1:
-            return pl.lit(int(values.pop()), pl.Int64)
-        column = [
-            getattr(t, name) if n in set(self.used) else otherwise for n, t in enumerate(self.terms)
-        ]
-        return gather(pl.Series(column, dtype=pl.Int64), pl.col("_terms"))
-
-    def flag(self, name: str) -> pl.Expr:
-        """A yes-or-no term of each leg."""
-        return self.value(name) != 0
-
-    def word(self, name: str, word: str) -> pl.Expr:
-        """Whether a term of each leg is a word."""
-        values = set(self.values(name))
-        if len(values) == 1:
-            return pl.lit(values.pop() == word)
-        return gather(np.array([getattr(t, name) == word for t in self.terms]), pl.col("_terms"))
-
-
-def _round_to_seconds(terms: TermColumns, milliseconds: pl.Expr) -> pl.Expr:
-    """Milliseconds to whole seconds: up, half up, down, or each stamp floored first (A13)."""
-    rules = {
-        "up": (milliseconds + 999) // 1000,
-        "half_up": (milliseconds + 500) // 1000,
-        "floor": milliseconds // 1000,
-        "floor_stamps": pl.when("answered")
-        .then(
-            pl.col("end_time").dt.epoch("us") // _MICRO
-            - pl.when(terms.flag("from_setup"))
-            .then("setup_time")
-            .otherwise("answer_time")
-            .dt.epoch("us")
-            // _MICRO
-        )
-        .otherwise(0),
-    }
-    used = sorted({str(rule) for rule in terms.values("duration_rounding")})
-    expression = rules[used[0]]
-    for rule in used[1:]:
-        here = terms.word("duration_rounding", rule)
-        expression = pl.when(here).then(rules[rule]).otherwise(expression)
-    return expression
-
-
-def amount_of(terms: TermColumns, whole: pl.Expr, part: pl.Expr) -> pl.Expr:
-    """`_amount`: minimum, cap, then a record's one rounding, in 10^-10 units with its sign."""
-    if terms.any("minimum_e10"):
-        low = terms.value("minimum_e10")
-        raised = pl.col("_charged") & (pl.col("_status") == OPEN) & (whole < low)
-        part = pl.when(raised).then(0).otherwise(part)
-        whole = pl.when(raised).then(low).otherwise(whole)
-    if set(terms.values("cap_e10")) != {-1}:
-        high = terms.value("cap_e10", -1)
-        capped = (high >= 0) & ((whole > high) | ((whole == high) & (part > 0)))
-        part = pl.when(capped).then(0).otherwise(part)
-        whole = pl.when(capped).then(high).otherwise(whole)
-    return _rounded(terms, whole, part).alias("_amount")
-
-
-def _rounded(terms: TermColumns, whole: pl.Expr, part: pl.Expr) -> pl.Expr:
-    """Round whole + part/per to the agreement's decimals and method, and apply the sign."""
-    per, step = terms.value("per"), terms.value("step")
-    steps = whole // step
-    rest = (whole - steps * step) * per + part
-    unit = step * per
-    rules = {
-        "half_up": 2 * rest >= unit,
-        "half_even": (2 * rest > unit) | ((2 * rest == unit) & (steps % 2 == 1)),
-        "up": rest > 0,
-        "down": pl.lit(False),
-    }
-    used = sorted({str(rule) for rule in terms.values("method")})
-    upward = rules[used[0]]
-    for rule in used[1:]:
-        upward = pl.when(terms.word("method", rule)).then(rules[rule]).otherwise(upward)
-    return _signed(terms, (steps + upward.cast(pl.Int64)) * step)
-
-
-def _signed(terms: TermColumns, amount: pl.Expr) -> pl.Expr:
-    """An amount with the sign of its terms: reverse billed ones are negative."""
-    return amount * terms.value("sign") if set(terms.values("sign")) != {1} else amount

@@ -22,7 +22,8 @@ from billing_assets.core.money import (
     to_e10,
 )
 from billing_assets.rating.kernel import MAX_DIGITS, MAX_E10, MAX_SECONDS
-from billing_assets.rating.plan import DAYS_AFTER, DAYS_BEFORE, units_per_price
+from billing_assets.rating.plan import DAYS_AFTER, DAYS_BEFORE
+from billing_assets.rating.terms import units_per_price
 from billing_assets.reference.bands import day_segments
 from billing_assets.reference.load import InForce, Reference, trunk_validity
 from billing_assets.reference.models import Agreement, Calendar, Leg, Service

@@ -13,8 +13,8 @@ import polars as pl
 
 from billing_assets.core.money import from_e10, minor_units
 from billing_assets.lake.tables import RATED_LEG
+from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.kernel import Kernel
-from billing_assets.rating.plan import compile_plan
 from billing_assets.rating.split import priced_legs
 from billing_assets.reference.models import Agreement, Leg
 from billing_assets.reference.standalone import Standalone

@@ -21,9 +21,9 @@ from billing_assets.rating.change import (
     Change,
     DayRerated,
 )
+from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.day import rate_day
 from billing_assets.rating.kernel import Kernel, columns_read
-from billing_assets.rating.plan import compile_plan
 from billing_assets.rating.scope import RatingScope
 from billing_assets.rating.split import priced_legs
 from billing_assets.rating.usage import daily_usage

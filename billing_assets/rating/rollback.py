@@ -12,8 +12,8 @@ from billing_assets.core.errors import BillingError
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATED_LEG, XDR
 from billing_assets.rating.change import KEY, LEG_SCHEMA, PRICED, Change, DayRerated
+from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.kernel import Kernel
-from billing_assets.rating.plan import compile_plan
 from billing_assets.rating.rerate import carried_out
 from billing_assets.rating.split import priced_legs
 from billing_assets.reference.load import Reference

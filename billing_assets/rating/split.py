@@ -7,9 +7,10 @@ Only the few legs that cross come here; the loop is over changes inside a call, 
 import numpy as np
 import polars as pl
 
-from billing_assets.rating.kernel import BY_PARTS, MAX_E10, Kernel, TermColumns, amount_of
+from billing_assets.rating.kernel import BY_PARTS, MAX_E10, Kernel
 from billing_assets.rating.labels import group_of
 from billing_assets.rating.plan import BILL_AND_KEEP, OPEN, SERVICES
+from billing_assets.rating.term_columns import TermColumns, amount_of
 
 _MICRO = 1_000_000
 

@@ -7,9 +7,9 @@ import polars as pl
 
 from billing_assets.core.money import to_e10
 from billing_assets.lake.tables import XDR
+from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.kernel import Kernel
 from billing_assets.rating.plain import PlainRater
-from billing_assets.rating.plan import compile_plan
 from billing_assets.rating.split import priced_legs
 from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Leg

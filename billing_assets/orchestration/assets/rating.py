@@ -19,8 +19,8 @@ from billing_assets.orchestration.partitions import USAGE_DAYS
 from billing_assets.orchestration.resources import Home, now
 from billing_assets.orchestration.tables import markdown
 from billing_assets.rating.change import DayRerated
+from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.day import DayRated, rate_day
-from billing_assets.rating.plan import compile_plan
 from billing_assets.rating.requests import (
     FILE_KEY,
     ROLLS_BACK,

@@ -1,0 +1,72 @@
+"""The codes of a deck as nodes of a tree, so that longest match is one read of a table."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from billing_assets.rating.codes import CodeIndex
+from billing_assets.rating.plan import NO_RATE
+
+
+@dataclass(frozen=True)
+class DeckNodes:
+    """The codes of one deck as nodes 1 to n (0: none of them), shorter codes first.
+
+    `of_code[code id]` is the node of the longest of these codes that the code begins with;
+    `parents[node]` that of the next shorter one.
+    """
+
+    number: int
+    ids: np.ndarray
+    of_code: np.ndarray
+    parents: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def of(cls, number: int, codes: np.ndarray, index: CodeIndex) -> Self:
+        """Number the codes, and give every code of the plan its node."""
+        ids = np.sort(index.ids_of(codes)).astype(np.int64)
+        of_code = np.full(len(index.codes), -1, np.int32)
+        of_code[ids] = np.arange(1, len(ids) + 1)
+        inherit(of_code, index.parents, index.lengths)
+        of_code[of_code == -1] = 0
+        parents = np.concatenate([[0], of_code[index.parents[ids]]])
+        return cls(number, ids, of_code, parents, np.concatenate([[0], index.lengths[ids]]))
+
+    @property
+    def size(self) -> int:
+        """Number of nodes with the node 0."""
+        return len(self.ids) + 1
+
+    def nodes_of(self, codes: np.ndarray, index: CodeIndex) -> np.ndarray:
+        """Nodes of codes of the deck."""
+        return self.of_code[index.ids_of(codes)]
+
+    def inherit(self, table: np.ndarray, none: int = NO_RATE) -> None:
+        """Give nodes without a value (-1) that of the next shorter code; the rest `none`."""
+        inherit(table, self.parents, self.lengths)
+        table[table == -1] = none
+
+
+def inherit(table: np.ndarray, parents: np.ndarray, lengths: np.ndarray) -> None:
+    """Give each entry without a value (-1) that of its parent, shorter codes first.
+
+    `lengths` are the codes' digits in ascending order, so that each length is one range.
+    """
+    for length in range(2, 16):
+        first, end = np.searchsorted(lengths, (length, length + 1))
+        part = table[first:end]
+        missing = part == -1
+        part[missing] = table[parents[first:end][missing]]
+
+
+def stack_decks(decks: Iterable[DeckNodes], width: int) -> np.ndarray:
+    """`[deck, code id] -> node`, in as few bytes as the largest deck needs."""
+    rows = [deck.of_code for deck in decks]
+    small = all(row.max(initial=0) < 2**16 for row in rows)
+    stacked = np.zeros((len(rows) + 1, width), np.uint16 if small else np.int32)
+    for number, row in enumerate(rows, start=1):
+        stacked[number] = row
+    return stacked
