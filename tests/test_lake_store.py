@@ -1,6 +1,7 @@
 """One writer and its readers: slices, contracts, versions, pins, vacuum."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -249,3 +250,35 @@ def test_reading_a_slice_opens_no_file_of_another(lake: Lake):
     assert lake.scan(LEG, part=FIRST).collect().height == 10
     assert lake.scan(LEG).filter(pl.col("day") == date(2026, 3, 1)).collect().height == 10
     assert lake.dataset(LEG, part=FIRST).count_rows() == 10
+
+
+def test_a_lake_reads_what_others_commit_between_its_own_reads_and_writes(lake: Lake):
+    other = Lake(lake.uri)
+    for number in range(1, 4):
+        assert lake.replace_slice(LEG, legs(MARCH[0], amount_e10=number), FIRST) == 2 * number - 1
+        assert other.replace_slice(LEG, legs(MARCH[1], amount_e10=number), SECOND) == 2 * number
+        for version in (2 * number, 2 * number - 1, None, 1, 2 * number):
+            of_first, of_second = (
+                lake.scan(LEG, version, part).select(pl.col("amount_e10").max()).collect().item()
+                for part in (FIRST, SECOND)
+            )
+            newest = 2 * number if version is None else version
+            assert (of_first, of_second) == ((newest + 1) // 2, newest // 2 or None)
+        assert lake.version(LEG) == other.version(LEG) == 2 * number
+
+
+def test_threads_on_one_lake_read_whole_versions_while_it_is_written(lake: Lake):
+    part = {"day": MARCH[:2]}
+
+    def amounts(_: int) -> int:
+        version = lake.version(LEG)
+        found = lake.scan(LEG, version).select(pl.col("amount_e10").unique()).collect()
+        assert found["amount_e10"].to_list() == [version]
+        return len(found)
+
+    lake.replace_slice(LEG, legs(MARCH[0], amount_e10=1), part)
+    with ThreadPoolExecutor(4) as pool:
+        reads = pool.map(amounts, range(60))
+        for number in range(2, 20):
+            lake.replace_slice(LEG, legs(MARCH[number % 2], amount_e10=number), part)
+        assert sum(reads) == 60

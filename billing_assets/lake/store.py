@@ -9,7 +9,7 @@ killed one leave behind is invisible and goes with the next vacuum.
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from functools import reduce
@@ -46,6 +46,9 @@ class Lake:
 
     uri: str
     storage_options: Mapping[str, str] | None = None
+    _idle: dict[str, list[DeltaTable]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def scan(
         self, table: Table, version: int | None = None, part: Slice | None = None
@@ -55,8 +58,8 @@ class Lake:
         `part` limits the files that are listed at all. A table never written is empty. Raises
         `NotFound` for a version that does not exist.
         """
-        delta = self._open(table, version)
-        files = sorted(_files(delta, table, part)) if delta else []
+        with self._opened(table, version) as delta:
+            files = sorted(_files(delta, table, part)) if delta else []
         if not files:
             return pl.LazyFrame(schema=table.schema)
         root = self._location(table)
@@ -98,38 +101,46 @@ class Lake:
         anything is raised the table stays as it was.
         """
         partition_filters(table, part)  # refuses what is no slice before anything is written
-        before: frozenset[str] = frozenset()
-        newest = self._open(table)
-        if newest is not None:
-            self._created(table, newest)
-            delta = newest if read is None else self._open(table, read)
-            before = _files(delta, table, part) if delta else before
-        new = NewSlice(table, part, self._location(table), self._options)
-        try:
-            yield new
-        except BaseException:
-            new.discard()
-            raise
-        try:
-            new.version = self._commit(table, part, before, new.added, newest)
-        except SliceConflict:
-            new.discard()
-            raise
+        with self._opened(table) as newest:
+            before = self._before(table, part, newest, read)
+            new = NewSlice(table, part, self._location(table), self._options)
+            try:
+                yield new
+            except BaseException:
+                new.discard()
+                raise
+            try:
+                new.version = self._commit(table, part, before, new.added, newest)
+            except SliceConflict:
+                new.discard()
+                raise
+
+    def _before(
+        self, table: Table, part: Slice, newest: DeltaTable | None, read: int | None
+    ) -> frozenset[str]:
+        """The files of a slice as its replacement's rows were made from it."""
+        if newest is None:
+            return frozenset()
+        self._created(table, newest)
+        if read is None or read == newest.version():
+            return _files(newest, table, part)
+        with self._opened(table, read) as delta:
+            return _files(delta, table, part) if delta else frozenset()
 
     def exists(self, table: Table) -> bool:
         """Whether a table was ever written."""
-        return self._open(table) is not None
+        return self.version(table) is not None
 
     def days(self, table: Table) -> list[date]:
         """The days of which a table that is partitioned by day has rows, in order."""
-        delta = self._open(table)
-        found = delta.partitions() if delta else []
+        with self._opened(table) as delta:
+            found = delta.partitions() if delta else []
         return sorted({date.fromisoformat(str(values["day"])) for values in found})
 
     def version(self, table: Table) -> int | None:
         """The newest version of a table; None when it was never written."""
-        delta = self._open(table)
-        return None if delta is None else delta.version()
+        with self._opened(table) as delta:
+            return None if delta is None else delta.version()
 
     def pins(self, tables: Sequence[Table]) -> dict[str, int]:
         """The newest versions of some tables, by name: what a document was made from."""
@@ -206,6 +217,27 @@ class Lake:
 
     def _location(self, table: Table) -> str:
         return f"{self.uri.rstrip('/')}/{table.name}"
+
+    @contextmanager
+    def _opened(self, table: Table, version: int | None = None) -> Iterator[DeltaTable | None]:
+        """The table as `_open` gives it, for the context's use alone.
+
+        Reading a table's log costs more the longer it is, so one that was read is kept: only what
+        was committed since is read of it. Nobody shares one, since its version moves; one of a
+        context that raised is let go. Whoever deletes a table's folder ends its processes first.
+        """
+        idle = self._idle.setdefault(table.name, [])
+        kept: DeltaTable | None = None
+        with suppress(IndexError):
+            kept = idle.pop()
+        if kept is not None and (version is None or kept.version() < version):
+            kept.update_incremental()
+        delta = kept
+        if kept is None or version not in (None, kept.version()):
+            delta = self._open(table, version)
+        yield delta
+        if (kept := kept or delta) is not None:
+            idle.append(kept)
 
     def _open(self, table: Table, version: int | None = None) -> DeltaTable | None:
         """The Delta table at a version (default: the newest); None when it was never written."""
