@@ -10,7 +10,7 @@ from billing_assets.core.e164 import COUNTRY_CODES
 from billing_assets.core.ids import bucket_of, event_code
 from billing_assets.core.money import to_e10
 from billing_assets.rating.codes import build_code_index
-from billing_assets.rating.deck_nodes import DeckNodes, inherit, stack_decks
+from billing_assets.rating.deck_nodes import DeckNodes, DeckRows, inherit, stack_decks
 from billing_assets.rating.plan import (
     A_KINDS,
     BILL_AND_KEEP,
@@ -122,8 +122,9 @@ class _Compiler:
         edges = sorted({0, self.seconds, *painted, *changes, *ends})
         starts = np.array(edges[:-1], np.int64)
         segments = np.repeat(np.arange(len(starts), dtype=np.int32), np.diff(edges))
+        segment_at = {edge: number for number, edge in enumerate(edges)}
         legs = {
-            leg: self._leg(leg, leg_spans, starts, trunks)
+            leg: self._leg(leg, leg_spans, segment_at, trunks)
             for leg, leg_spans in zip(Leg, spans, strict=True)
         }
         split_sets, split_until = self._split_tables(splitting, stretches, starts)
@@ -236,14 +237,14 @@ class _Compiler:
         self,
         leg: Leg,
         spans: Iterable[tuple[int, int, str, int, int]],
-        starts: np.ndarray,
+        segment_at: Mapping[int, int],
         trunks: Sequence[str],
     ) -> LegPlan:
         index = {trunk: n for n, trunk in enumerate(trunks)}
-        table = np.full((len(starts) + 1, len(trunks) + 1, len(SERVICES)), NO_ROW, np.uint32)
+        table = np.full((len(segment_at), len(trunks) + 1, len(SERVICES)), NO_ROW, np.uint32)
         table[-1, :-1] = OUTSIDE
         for low, high, trunk, service, row in spans:
-            a, b = np.searchsorted(starts, (low, high))
+            a, b = segment_at[low], segment_at[high]
             table[a:b, index[trunk], service] = row
         split_of = np.array([row.split for row in self.row_list], np.int32)
         splitting = split_of[table].max(axis=(0, 2)) >= 0
@@ -377,33 +378,26 @@ class _Compiler:
         key = (agreement.terms.key, change, stretch.band)
         if key not in self.rate_set_of:
             self.rate_set_of[key] = self.rate_cells
-            valid = _valid_at(agreement.deck.rows, stretch.start)
+            deck = self._deck(agreement)
+            valid = DeckRows.at(stretch, agreement.deck.rows, deck, self.codes)
             for name in _class_names(agreement.terms):
-                table = self._one_set(agreement, valid, stretch.band, name)
+                table = self._one_set(agreement, valid, name)
                 self.rate_sets.append(table)
                 self.rate_cells += len(table)
         return self.rate_set_of[key]
 
-    def _one_set(
-        self, agreement: InForce, valid: pl.DataFrame, band: str, origin: str
-    ) -> np.ndarray:
+    def _one_set(self, agreement: InForce, valid: DeckRows, origin: str) -> np.ndarray:
         """`deck node -> rate row` for one class: longest code, then the most specific row."""
         terms, deck = agreement.terms, self._deck(agreement)
         per_unit, per_call = _origin_surcharge(terms, origin)
         block = self._block(agreement, per_unit, per_call)
         table = np.full(deck.size, -1, np.int32)
-        fitting = valid
         if terms.bands or terms.origins or terms.jurisdiction:
-            table[deck.nodes_of(valid["code"].to_numpy(), self.codes)] = NO_RATE
-            fitting = (
-                valid.filter(
-                    pl.col("band").is_in(["", band]) & pl.col("origin").is_in(["", origin])
-                )
-                .sort(pl.col("origin") == "", pl.col("band") == "", maintain_order=True)
-                .unique("code", keep="first", maintain_order=True)
-            )
-        nodes = deck.nodes_of(fitting["code"].to_numpy(), self.codes)
-        table[nodes] = block + fitting["_row"].to_numpy()
+            table[valid.nodes] = NO_RATE
+            for fitting in valid.fitting(origin):
+                table[valid.nodes[fitting]] = block + valid.rows[fitting]
+        else:
+            table[valid.nodes] = block + valid.rows
         deck.inherit(table)
         return self._with_surcharges(terms, deck, table)
 
@@ -527,13 +521,6 @@ def _last_change(rows: pl.DataFrame, at: datetime) -> datetime:
     past = changes.filter(changes <= at)
     latest = past.max()
     return latest if isinstance(latest, datetime) else datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _valid_at(rows: pl.DataFrame, at: datetime) -> pl.DataFrame:
-    """The rows of a deck that hold at an instant, with their position in the deck."""
-    return rows.with_row_index("_row").filter(
-        (pl.col("valid_from") <= at) & (pl.col("valid_to").is_null() | (pl.col("valid_to") > at))
-    )
 
 
 def _stack(tables: Sequence[np.ndarray], width: int, dtype: type) -> np.ndarray:

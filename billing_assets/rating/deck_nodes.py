@@ -1,13 +1,15 @@
 """The codes of a deck as nodes of a tree, so that longest match is one read of a table."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import polars as pl
 
 from billing_assets.rating.codes import CodeIndex
 from billing_assets.rating.plan import NO_RATE
+from billing_assets.rating.timeline import Stretch
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,42 @@ class DeckNodes:
         """Give nodes without a value (-1) that of the next shorter code; the rest `none`."""
         inherit(table, self.parents, self.lengths)
         table[table == -1] = none
+
+
+@dataclass(frozen=True)
+class DeckRows:
+    """The rows of a deck that hold in a stretch: their positions and nodes; `bands` are masks of
+    them, those of every band before those of the stretch's own; `origins` is their column."""
+
+    rows: np.ndarray
+    nodes: np.ndarray
+    bands: tuple[np.ndarray, ...]
+    origins: pl.Series
+
+    @classmethod
+    def at(cls, stretch: Stretch, deck: pl.DataFrame, nodes: DeckNodes, index: CodeIndex) -> Self:
+        """Choose the rows that hold when a stretch begins."""
+        begun, until = pl.col("valid_from") <= stretch.start, pl.col("valid_to")
+        valid = deck.select("code", "band", "origin", "valid_from", "valid_to").with_row_index()
+        valid = valid.filter(begun & (until.is_null() | (until > stretch.start)))
+        return cls(
+            rows=valid["index"].to_numpy(),
+            nodes=nodes.nodes_of(valid["code"].to_numpy(), index),
+            bands=_for_all_and_for(stretch.band, valid["band"]),
+            origins=valid["origin"],
+        )
+
+    def fitting(self, origin: str) -> Iterator[np.ndarray]:
+        """Masks of the rows for a class of callers, the most specific last: the origin weighs
+        more than the band."""
+        for of_origin in _for_all_and_for(origin, self.origins):
+            for of_band in self.bands:
+                yield of_origin & of_band
+
+
+def _for_all_and_for(name: str, words: pl.Series) -> tuple[np.ndarray, ...]:
+    """Masks of the rows without a word and of those with the name's, if it is one."""
+    return tuple((words == one).to_numpy() for one in dict.fromkeys(["", name]))
 
 
 def inherit(table: np.ndarray, parents: np.ndarray, lengths: np.ndarray) -> None:
