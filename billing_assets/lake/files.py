@@ -21,8 +21,9 @@ from polars.io.partition import FileProviderArgs
 from billing_assets.lake.slices import Slice, assert_inside, partition_text
 from billing_assets.lake.tables import Table
 
-_PAGE_BYTES = 32 * 1024
-"""Pages without a wanted row are not decompressed; smaller ones cost readers of all rows more."""
+_GROUP_ROWS, _PAGE_BYTES = 64 * 1024, 32 * 1024
+"""Row groups and pages without a wanted row are not decompressed, nor are the dictionaries of such
+groups; smaller ones cost readers of all rows more."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def write_files(
         # measured on 5 million rated legs: 8% more CPU than lz4 or snappy, a quarter less space
         compression="zstd",
         compression_level=1,
+        row_group_size=_GROUP_ROWS,
         data_page_size=_PAGE_BYTES,
         mkdir=True,
         maintain_order=True,
