@@ -134,12 +134,12 @@ class Kernel:
         plan, side = self.plan, self.side
         trunk = pl.col("in_trunk" if self.leg is Leg.CUSTOMER else "out_trunk")
         index = trunk.cast(self._trunk_type, strict=False).to_physical().cast(pl.Int64)
-        frame = records.filter(trunk.is_not_null()).with_columns(
+        # told by its words: the scan passes over records of our own trunks before it reads the rest
+        own = [name for name, is_own in zip(plan.trunks, plan.own, strict=True) if is_own]
+        frame = records.filter(~trunk.is_in(own)).with_columns(
             index.fill_null(len(plan.trunks)).alias("_trunk"),
-            self._service().alias("_svc"),
+            _place_among(SERVICES, "service").alias("_svc"),
         )
-        if plan.own.any():
-            frame = frame.filter(~gather([*plan.own, False], pl.col("_trunk")))
         frame = frame.with_columns(self._event_time().alias("_at"))
         frame = frame.with_columns(self._cell(pl.col("_at")).alias("_cell"))
         frame = frame.with_columns(gather(side.rows.ravel(), pl.col("_cell")).alias("_row"))
@@ -152,14 +152,6 @@ class Kernel:
         if self._classes:
             rate = rate + pl.col("_class") * self._of_row([row.stride for row in plan.rows])
         return frame.with_columns(gather(plan.rate_sets, rate).alias("_rate"))
-
-    @staticmethod
-    def _service() -> pl.Expr:
-        """The place of a record's service: a few comparisons are faster than a cast to an Enum."""
-        place = pl.when(pl.col("service") == SERVICES[0]).then(pl.lit(0, _INDEX))
-        for number, service in enumerate(SERVICES[1:], start=1):
-            place = place.when(pl.col("service") == service).then(pl.lit(number, _INDEX))
-        return place
 
     def _of_row(self, values: Sequence[int]) -> pl.Expr:
         """A whole number of each leg's plan row."""
@@ -240,7 +232,7 @@ class Kernel:
         frame = plan.callers.with_ids(frame, "a_number", "a_length", "_caller")
         caller = pl.col("_caller").fill_null(0)
         origin, width = pl.col("_scheme").clip(0), plan.origins.shape[1]
-        kind = pl.col("a_kind").cast(pl.Enum(A_KINDS)).to_physical().cast(pl.Int64)
+        kind = _place_among(A_KINDS, "a_kind").cast(pl.Int64)
         by_kind = gather(plan.kinds.ravel(), origin * len(A_KINDS) + kind)
         by_code = gather(plan.origins.ravel(), origin * width + caller)
         frame = frame.with_columns(by_kind.alias("_by_kind"), by_code.alias("_by_code"))
@@ -544,6 +536,15 @@ class Kernel:
             "rerate_request": pl.lit(self.rerate_request, pl.Int64),
         }
         return [names[column].alias(column) for column in RATED_LEG.schema]
+
+
+def _place_among(words: Sequence[str], column: str) -> pl.Expr:
+    """The place of a column's word among a few: comparisons are faster than a cast to an Enum."""
+    first, *others = words
+    place = pl.when(pl.col(column) == first).then(pl.lit(0, _INDEX))
+    for number, word in enumerate(others, start=1):
+        place = place.when(pl.col(column) == word).then(pl.lit(number, _INDEX))
+    return place
 
 
 _MATCHES = ("dialled", "routing_number", "serving_network", "event_type")

@@ -79,7 +79,7 @@ def _places(column: pl.Series) -> tuple[np.ndarray, int]:
         count = len(words.categories) + 1
     else:
         places = column.rank("dense")
-        count = column.n_unique() + 1
+        count = column.len() + 1
     return places.fill_null(0).to_numpy().astype(np.int64), count
 
 
