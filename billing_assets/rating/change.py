@@ -11,7 +11,6 @@ from datetime import date
 import polars as pl
 
 from billing_assets.core.errors import BillingError, SliceConflict
-from billing_assets.lake.slices import Slice
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATED_LEG, SUSPENSE, USAGE_DAILY
 from billing_assets.rating.day import suspended_legs
@@ -170,22 +169,22 @@ class Change:
             )
             added = self.priced.join(self.changed, on=KEY, how="semi")
             rows = pl.concat([kept, added.lazy().select(RATED_LEG.schema.names())])
+            stored = self.lake.scan(RATED_LEG, self.version, slices).select(pl.len())
+            before = stored.collect().item()
             with self.lake.replacing(RATED_LEG, slices, read=self.version) as new:
                 _, (sums,) = new.write(rows, results=[usage_sums(rows)])
                 usage = as_usage(sums)
-                self._assert_balanced(slices, usage)
+                self._assert_balanced(before, int(usage["records"].sum()))
             self.lake.replace_slice(USAGE_DAILY, usage.lazy(), slices)
         else:
             self._mend_usage()
         self._write_suspense(gone=True)
 
-    def _assert_balanced(self, slices: Slice, usage: pl.DataFrame) -> None:
+    def _assert_balanced(self, before: int, after: int) -> None:
         """Raise `BillingError` unless the slices hold their former legs, less those that left,
         plus those that came: none is lost or doubled."""
-        before = self.lake.scan(RATED_LEG, self.version, slices).select(pl.len()).collect().item()
         left = self.old.join(self.changed, on=KEY, how="semi").height
         came = self.priced.join(self.changed, on=KEY, how="semi").height
-        after = int(usage["records"].sum())
         if after != before - left + came:
             raise BillingError(
                 f"re-rating {self.day} does not balance: {before} legs before, {left} left, "
