@@ -195,3 +195,30 @@ def test_a_plan_is_a_value_equal_reference_data_give_an_equal_hash(voice: Refere
         != compile_plan(cheaper, TEN, buckets=4).version
     )
     assert plan.summary()["agreements"] == ["A@1", "R@1"]
+
+
+def test_a_day_in_several_passes_is_the_day_in_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deck = [{"code": 44, "rate": "0.60", "from": "2026-01-01"}]
+    deck += [{"code": 44, "rate": "0.90", "from": "2026-03-10T12:00:00Z"}]
+    data = reference(agreement(rates=deck, crossing="split"), partners=[partner("P01")])
+    plan = compile_plan(data, TEN, buckets=4)
+    times = ["00:10", "00:12", "00:12", "10:00", "12:00", "11:59", "12:00"]
+    usage = [record(n, at=f"2026-03-10T{at}:30") for n, at in enumerate(times, start=1)]
+    usage.append(record(8, b="331234567890"))
+    lake = Lake(str(tmp_path / "lake"))
+    with lake.replacing(XDR, {"day": TEN}) as new:
+        for one in usage:
+            new.write(frame(one))
+    assert len(lake.blocks(XDR, {"day": TEN}, 3)) == 3
+    tables = (RATED_LEG, USAGE_DAILY, SUSPENSE)
+    outcome = rate_day(lake, plan)
+    once = [lake.scan(table).collect() for table in tables]
+    assert (outcome.rated, outcome.suspended) == (7, 1)
+    assert set(once[0]["pricing"]) == {"priced", "split"}
+    monkeypatch.setattr("billing_assets.rating.day.BLOCK", 3)
+    assert rate_day(lake, plan) == outcome
+    for table, before in zip(tables, once, strict=True):
+        after = lake.scan(table).collect()
+        assert after.sort(after.columns).equals(before.sort(before.columns)), table.name

@@ -60,6 +60,27 @@ class Lake:
         """
         with self._opened(table, version) as delta:
             files = sorted(_files(delta, table, part)) if delta else []
+        return self._scan(table, files)
+
+    def blocks(self, table: Table, part: Slice, rows: int) -> list[pl.LazyFrame]:
+        """A slice's rows as scans of whole files: as few as hold at most so many rows each, where
+        no file has more. All are of one version, and at least one, which may be empty."""
+        with self._opened(table) as delta:
+            files = sorted(_files(delta, table, part)) if delta else []
+            counts = _row_counts(delta) if delta and files else {}
+        blocks: list[list[str]] = [[]]
+        held = 0
+        for file in files:
+            count = counts[file.rsplit("/", 1)[-1]]
+            if blocks[-1] and held + count > rows:
+                blocks.append([])
+                held = 0
+            blocks[-1].append(file)
+            held += count
+        return [self._scan(table, block) for block in blocks]
+
+    def _scan(self, table: Table, files: Sequence[str]) -> pl.LazyFrame:
+        """Rows of some files of a table, by their paths below it."""
         if not files:
             return pl.LazyFrame(schema=table.schema)
         root = self._location(table)
@@ -390,6 +411,13 @@ def _files(delta: DeltaTable, table: Table, part: Slice | None) -> frozenset[str
     uris = delta.file_uris(file_pruning_predicate=filters)
     # the table's own part of these URIs is URL-encoded, which no reader of local files expects
     return frozenset("/".join(uri.split("/")[-len(table.partition_by) - 1 :]) for uri in uris)
+
+
+def _row_counts(delta: DeltaTable) -> dict[str, int]:
+    """Rows of each data file by its name, which no other file of any table has."""
+    actions = pl.DataFrame(delta.get_add_actions(flatten=True))
+    names = actions["path"].str.split("/").list.last()
+    return dict(zip(names, actions["num_records"], strict=True))
 
 
 def _difference(found: Schema, wanted: Schema) -> str:

@@ -1,6 +1,6 @@
 """Rating a UTC day of the lake: both legs of every record, suspense, and the day's balance."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -8,10 +8,10 @@ from decimal import Decimal
 import polars as pl
 
 from billing_assets.core.errors import BillingError
-from billing_assets.lake.store import Lake
+from billing_assets.lake.store import Lake, NewSlice
 from billing_assets.lake.tables import RATED_LEG, SUSPENSE, USAGE_DAILY, XDR
 from billing_assets.rating.kernel import BY_PARTS, Kernel
-from billing_assets.rating.labels import GROUP, ungrouped
+from billing_assets.rating.labels import GROUP, added, ungrouped
 from billing_assets.rating.plan import RatingPlan
 from billing_assets.rating.split import split_legs
 from billing_assets.rating.usage import as_usage, average_prices, daily_usage, usage_sums
@@ -38,28 +38,43 @@ def rate_day(lake: Lake, plan: RatingPlan, *, rerate_request: int | None = None)
     records. Raises `BillingError` when the balance is not zero: every leg of every record is
     rated or suspended, none twice.
     """
-    records = lake.scan(XDR, part={"day": plan.day})
+    blocks = lake.blocks(XDR, {"day": plan.day}, BLOCK)
     kernels = [Kernel(plan, leg, rerate_request) for leg in Leg]
     with lake.replacing(RATED_LEG, {"day": plan.day}) as rated:
-        legs = pl.concat([kernel.legs(records) for kernel in kernels])
-        aside, sums = rated.write(
-            legs.drop("group"), aside="reason", results=[usage_sums(legs, keys=GROUP)]
-        )
-        unpriced = aside.filter(pl.col("reason") != BY_PARTS)
-        crossing = aside.filter(pl.col("reason") == BY_PARTS)
-        if not crossing.is_empty():
-            again = records.filter(pl.col("record_id").is_in(crossing["record_id"].implode()))
-            parts = pl.concat([split_legs(k, again) for k in kernels if k.splits]).lazy()
-            failed, more = rated.write(
-                parts.drop("group"), aside="reason", results=[usage_sums(parts, keys=GROUP)]
-            )
-            unpriced, sums = pl.concat([unpriced, failed]), sums + more
+        unpriced, sums = _rate(rated, kernels, blocks[0])
+        for block in blocks[1:]:
+            further, more = _rate(rated, kernels, block)
+            unpriced, sums = pl.concat([unpriced, further]), added([sums, more])
         usage = as_usage(ungrouped(plan, sums))
         suspended = suspended_legs(unpriced, average_prices(usage))
-        outcome = _balanced(plan, records, usage, suspended)
+        outcome = _balanced(plan, pl.concat(blocks), usage, suspended)
     lake.replace_slice(USAGE_DAILY, usage.lazy(), {"day": plan.day})
     lake.replace_slice(SUSPENSE, suspended, {"day": plan.day, "stage": "rating"})
     return outcome
+
+
+BLOCK = 16_000_000
+"""Records of a pass: the streaming sums of one hold the more memory the more rows they add up."""
+
+
+def _rate(
+    rated: NewSlice, kernels: Sequence[Kernel], records: pl.LazyFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Write the priced legs of some records; gives those without a price, and sums by `GROUP`."""
+    legs = pl.concat([kernel.legs(records) for kernel in kernels])
+    aside, sums = rated.write(
+        legs.drop("group"), aside="reason", results=[usage_sums(legs, keys=GROUP)]
+    )
+    crossing = aside.filter(pl.col("reason") == BY_PARTS)
+    if crossing.is_empty():
+        return aside, sums[0]
+    again = records.filter(pl.col("record_id").is_in(crossing["record_id"].implode()))
+    parts = pl.concat([split_legs(k, again) for k in kernels if k.splits]).lazy()
+    failed, more = rated.write(
+        parts.drop("group"), aside="reason", results=[usage_sums(parts, keys=GROUP)]
+    )
+    unpriced = aside.filter(pl.col("reason") != BY_PARTS)
+    return pl.concat([unpriced, failed]), added(sums + more)
 
 
 def _balanced(

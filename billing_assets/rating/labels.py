@@ -88,11 +88,14 @@ def _first_alike(plan: RatingPlan) -> np.ndarray:
     return np.array([first[said] for said in words], np.int64)
 
 
-def ungrouped(plan: RatingPlan, sums: Sequence[pl.DataFrame]) -> pl.DataFrame:
+def added(sums: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Sums by `GROUP` of several sets of legs as those of all."""
+    return pl.concat(sums).group_by(GROUP).agg(pl.all().sum())
+
+
+def ungrouped(plan: RatingPlan, sums: pl.DataFrame) -> pl.DataFrame:
     """Sums by `GROUP`, with the words that a group stands for in its place; legs without a price
     left out."""
-    every = pl.concat(sums).filter(pl.col("group").is_not_null())
-    summed = every.group_by(GROUP).agg(pl.all().sum()) if len(sums) > 1 else every
     rest, places = pl.col("group"), {}
     for name, room in reversed(_rooms(plan).items()):
         places[name] = rest % room
@@ -100,7 +103,8 @@ def ungrouped(plan: RatingPlan, sums: Sequence[pl.DataFrame]) -> pl.DataFrame:
     places["_local"] = (places["_local"] + _first_day(plan)).cast(pl.Int32)
     none = len(plan.destinations)
     places["_destination"] = pl.when(places["_destination"] < none).then(places["_destination"])
-    numbered = summed.with_columns(place.alias(name) for name, place in places.items())
+    priced = sums.filter(pl.col("group").is_not_null())
+    numbered = priced.with_columns(place.alias(name) for name, place in places.items())
     named = numbered.with_columns(word.alias(name) for name, word in words_of(plan).items())
     return named.with_columns(pl.lit(plan.day).alias("day")).drop("group", *_PARTS)
 
