@@ -13,7 +13,7 @@ from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATED_LEG, USAGE_DAILY
 from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.day import rate_day
-from billing_assets.rating.rerate import rerate_day
+from billing_assets.rating.rerate import rerate_days
 from billing_assets.rating.scope import RatingScope
 from billing_assets.reference.load import Reference
 
@@ -55,10 +55,8 @@ def bench_rerating(folder: Path, records: int, days: int, tell: Callable[[str], 
     after = _files(folder)
     changed, scope = _change(reference, lake, RatingScope(span[0], span[-1]))
     begin = time.perf_counter()
-    outcomes = []
-    for day in span:
-        tell(f"re-rating {scope.describe()}: {day}")
-        outcomes.append(rerate_day(lake, changed, scope, day, buckets=BUCKETS, request=1))
+    tell(f"re-rating {scope.describe()}")
+    outcomes = list(rerate_days(lake, changed, scope, span, buckets=BUCKETS, request=1))
     seconds = time.perf_counter() - begin
     last = _files(folder)
     return Rerated(

@@ -12,7 +12,7 @@ from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATED_LEG, XDR
 from billing_assets.rating.change import CHANGES_SCHEMA, DayRerated
 from billing_assets.rating.follow import follow_day
-from billing_assets.rating.rerate import rerate_day
+from billing_assets.rating.rerate import rerate_days
 from billing_assets.rating.rollback import rollback_day
 from billing_assets.rating.scope import RatingScope
 from billing_assets.reference.load import Reference
@@ -107,10 +107,10 @@ def dry_run(
     Raises `BillingError` when no leg lies in the scope.
     """
     rows, candidates = [], 0
-    for day in [day for day in lake.days(XDR) if scope.first <= day <= scope.last]:
-        outcome = rerate_day(
-            lake, reference, scope, day, buckets=buckets, request=None, dry_run=True
-        )
+    days = [day for day in lake.days(XDR) if scope.first <= day <= scope.last]
+    for outcome in rerate_days(
+        lake, reference, scope, days, buckets=buckets, request=None, dry_run=True
+    ):
         candidates += outcome.candidates
         rows += change_rows(outcome.changes)
     if not candidates:
@@ -143,6 +143,9 @@ def run_request(
     request = registry.rerates.begin(number, now=now(), who=who)
     scope = scope_of(request.scope)
     held = set(lake.days(XDR)) | set(lake.days(RATED_LEG))
+    asked = scope.days if days is None else days
+    chosen = [day for day in asked if day in held and scope.first <= day <= scope.last]
+    rerated = rerate_days(lake, reference, scope, chosen, buckets=buckets, request=number)
     done = []
 
     def on(day: date) -> DayRerated:
@@ -158,11 +161,9 @@ def run_request(
                 buckets=buckets,
                 request=number,
             )
-        return rerate_day(lake, reference, scope, day, buckets=buckets, request=number)
+        return next(rerated)
 
-    for day in scope.days if days is None else days:
-        if day not in held or not scope.first <= day <= scope.last:
-            continue
+    for day in chosen:
         before = lake.version(RATED_LEG)
         outcome = on(day)
         _record(outcome, number, before, lake, registry, reference, now=now(), who=who)

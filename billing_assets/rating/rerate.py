@@ -3,9 +3,12 @@
 A leg is in the scope when its old or its new price is.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
+from functools import partial
+from itertools import zip_longest
 
 import polars as pl
 
@@ -50,11 +53,51 @@ def rerate_day(
     Raises `SliceConflict` when other runs kept replacing the same slices, and `BillingError` when
     the day would not balance; it then is as it was.
     """
-    if not scope.narrowed:
-        return _whole_day(lake, reference, day, buckets, request, dry_run=dry_run)
-    return carried_out(
-        lambda: _scope_change(lake, reference, scope, day, buckets, request), dry_run=dry_run
+    days = rerate_days(
+        lake, reference, scope, [day], buckets=buckets, request=request, dry_run=dry_run
     )
+    return next(days)
+
+
+def rerate_days(
+    lake: Lake,
+    reference: Reference,
+    scope: RatingScope,
+    days: Sequence[date],
+    *,
+    buckets: int,
+    request: int | None,
+    dry_run: bool = False,
+) -> Iterator[DayRerated]:
+    """`rerate_day` on some days, in their order; each is written when it is asked for.
+
+    While a day with few legs in the scope is written, the next one is read and priced.
+    """
+    if not scope.narrowed:
+        for day in days:
+            yield _whole_day(lake, reference, day, buckets, request, dry_run=dry_run)
+        return
+
+    def make(day: date) -> Change:
+        return _scope_change(lake, reference, scope, day, buckets, request)
+
+    with ThreadPoolExecutor(max_workers=1) as ahead:
+        coming: Future[Change] | None = None
+        for day, following in zip_longest(days, days[1:]):
+            change = coming.result() if coming else make(day)
+            few = change.new.height <= _FEW
+            coming = ahead.submit(make, following) if following and few else None
+            yield carried_out(_first(change, partial(make, day)), dry_run=dry_run)
+
+
+def _first(change: Change, again: Callable[[], Change]) -> Callable[[], Change]:
+    """Give a change that is there already, then make it anew."""
+    ready = [change]
+    return lambda: ready.pop() if ready else again()
+
+
+_FEW = 1_000_000
+"""Legs of a day in a scope: with more of them, two days at once would hold too much memory."""
 
 
 def carried_out(make: Callable[[], Change], *, dry_run: bool = False) -> DayRerated:
