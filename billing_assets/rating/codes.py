@@ -95,8 +95,8 @@ def build_code_index(codes: Iterable[np.ndarray], head: int | None = None) -> Co
     `head` are the digits of the first level: fewer keep a table of few codes small (by default
     `HEAD` of them where codes are many).
     """
-    arrays = [np.asarray(part, np.int64) for part in codes]
-    union = np.unique(np.concatenate([np.empty(0, np.int64), *arrays]))
+    parts = [pl.Series(np.asarray(part, np.int64)) for part in codes]
+    union = pl.concat([pl.Series(dtype=pl.Int64), *parts]).unique().sort().to_numpy()
     head = head or (HEAD if len(union) > _MANY else FEW_HEAD)
     lengths = np.searchsorted(_POWERS, union, side="right").astype(np.int8)
     order = np.argsort(lengths, kind="stable")

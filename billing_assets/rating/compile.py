@@ -1,5 +1,6 @@
 """Compiling a UTC day's reference data into a rating plan."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 
@@ -80,7 +81,7 @@ class _Compiler:
         # rows without an agreement gather from deck 0, which has no code, and find no rate
         self.rate_sets: list[np.ndarray] = [np.full(1, NO_RATE)]
         self.rate_cells = 1
-        self.rate_set_of: dict[tuple[str, datetime, str], int] = {}
+        self.rate_set_of: dict[tuple[str, int, str], int] = {}
         self.rate_blocks: list[pl.DataFrame] = [
             pl.DataFrame([(0, 0, "", 0, 0, 0, 0, 0)], schema=_RATE_SCHEMA, orient="row")
         ]
@@ -90,6 +91,8 @@ class _Compiler:
         self.event_types: dict[str, int] = {}
         self.splitting: dict[str, int] = {}
         self.decks: dict[str, DeckNodes] = {}
+        self.deck_codes: dict[str, np.ndarray] = {}
+        self.deck_changes: dict[str, list[datetime]] = {}
         empty = PlanRow("", "", "", "", 0, "", 0, 0, 0, 0, -1, 0, 0, "dialled", -1, -1, -1)
         self.row_list = [empty] * (OUTSIDE + 1)
 
@@ -99,7 +102,9 @@ class _Compiler:
             for a in self.reference.agreements
             if not a.terms.parts and a.start < self.end and self.start < a.end
         ]
-        self.codes = build_code_index(_called_codes(active))
+        self.deck_codes = {a.terms.key: _called_codes(a) for a in active}
+        self.deck_changes = {a.terms.key: _changes(a.deck.rows) for a in active}
+        self.codes = build_code_index(self.deck_codes.values())
         self.callers = build_code_index(_calling_codes(active), head=4)
         self.event_types = {
             name: event_code(name)
@@ -174,11 +179,8 @@ class _Compiler:
 
     def _stretches(self, agreement: InForce) -> list[tuple[Stretch, int]]:
         """The agreement's timeline with the plan row of each stretch."""
-        rows = agreement.deck.rows
         changes = [
-            at
-            for at in pl.concat([rows["valid_from"], rows["valid_to"]]).drop_nulls().unique()
-            if self.start < at < self.end
+            at for at in self.deck_changes[agreement.terms.key] if self.start < at < self.end
         ]
         calendar = self._calendar(agreement.terms)
         return [
@@ -367,19 +369,20 @@ class _Compiler:
         """The codes that an agreement can tell apart: those of its deck and its surcharges."""
         key = agreement.terms.key
         if key not in self.decks:
-            surcharged = (_numbers(one.codes) for one in agreement.terms.surcharges)
-            codes = np.concatenate([agreement.deck.rows["code"].unique().to_numpy(), *surcharged])
-            self.decks[key] = DeckNodes.of(len(self.decks) + 1, np.unique(codes), self.codes)
+            rows = agreement.deck.rows["code"].to_numpy()
+            self.decks[key] = DeckNodes.of(
+                len(self.decks) + 1, self.deck_codes[key], rows, self.codes
+            )
         return self.decks[key]
 
     def _rate_set(self, agreement: InForce, stretch: Stretch) -> int:
         """Where the rates of a stretch begin: one row a deck node, class after class."""
-        change = _last_change(agreement.deck.rows, stretch.start)
-        key = (agreement.terms.key, change, stretch.band)
+        changes = self.deck_changes[agreement.terms.key]
+        key = (agreement.terms.key, bisect_right(changes, stretch.start), stretch.band)
         if key not in self.rate_set_of:
             self.rate_set_of[key] = self.rate_cells
             deck = self._deck(agreement)
-            valid = DeckRows.at(stretch, agreement.deck.rows, deck, self.codes)
+            valid = DeckRows.at(stretch, agreement.deck.rows, deck)
             for name in _class_names(agreement.terms):
                 table = self._one_set(agreement, valid, name)
                 self.rate_sets.append(table)
@@ -476,12 +479,15 @@ def _numbers(codes: Iterable[str]) -> np.ndarray:
     return np.array(sorted(int(code) for code in codes), np.int64)
 
 
-def _called_codes(agreements: Iterable[InForce]) -> Iterable[np.ndarray]:
-    """Codes of all decks and surcharges."""
-    for agreement in agreements:
-        yield agreement.deck.rows["code"].unique().to_numpy()
-        for surcharge in agreement.terms.surcharges:
-            yield _numbers(surcharge.codes)
+def _called_codes(agreement: InForce) -> np.ndarray:
+    """The codes that an agreement can tell apart: those of its deck and its surcharges."""
+    surcharged = [pl.Series(_numbers(one.codes)) for one in agreement.terms.surcharges]
+    return pl.concat([agreement.deck.rows["code"], *surcharged]).unique().sort().to_numpy()
+
+
+def _changes(rows: pl.DataFrame) -> list[datetime]:
+    """The instants at which any row of a deck begins or ends, in order."""
+    return pl.concat([rows["valid_from"], rows["valid_to"]]).drop_nulls().unique().sort().to_list()
 
 
 def _calling_codes(agreements: Iterable[InForce]) -> Iterable[np.ndarray]:
@@ -515,14 +521,6 @@ def _origin_surcharge(terms: Agreement, origin: str) -> tuple[int, int]:
     return 0, 0
 
 
-def _last_change(rows: pl.DataFrame, at: datetime) -> datetime:
-    """The last instant up to `at` at which any row of a deck begins or ends."""
-    changes = pl.concat([rows["valid_from"], rows["valid_to"]]).drop_nulls()
-    past = changes.filter(changes <= at)
-    latest = past.max()
-    return latest if isinstance(latest, datetime) else datetime(1970, 1, 1, tzinfo=UTC)
-
-
 def _stack(tables: Sequence[np.ndarray], width: int, dtype: type) -> np.ndarray:
     return np.stack(tables) if tables else np.zeros((1, width), dtype)
 
@@ -539,4 +537,4 @@ def _narrowed(rates: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     if narrow.select((pl.col("first_e10") == pl.col("price_e10")).all()).item():
         # one column in memory for both
         narrow = narrow.with_columns(narrow["price_e10"].alias("first_e10"))
-    return narrow, names
+    return narrow.rechunk(), names

@@ -17,7 +17,7 @@ class DeckNodes:
     """The codes of one deck as nodes 1 to n (0: none of them), shorter codes first.
 
     `of_code[code id]` is the node of the longest of these codes that the code begins with;
-    `parents[node]` that of the next shorter one.
+    `parents[node]` that of the next shorter one; `of_rows` are the nodes of the deck's rows.
     """
 
     number: int
@@ -25,17 +25,20 @@ class DeckNodes:
     of_code: np.ndarray
     parents: np.ndarray
     lengths: np.ndarray
+    of_rows: np.ndarray
 
     @classmethod
-    def of(cls, number: int, codes: np.ndarray, index: CodeIndex) -> Self:
-        """Number the codes, and give every code of the plan its node."""
+    def of(cls, number: int, codes: np.ndarray, rows: np.ndarray, index: CodeIndex) -> Self:
+        """Number the codes, and give every code of the plan its node; `rows` are the codes of the
+        deck's rows."""
         ids = np.sort(index.ids_of(codes)).astype(np.int64)
         of_code = np.full(len(index.codes), -1, np.int32)
         of_code[ids] = np.arange(1, len(ids) + 1)
         inherit(of_code, index.parents, index.lengths)
         of_code[of_code == -1] = 0
         parents = np.concatenate([[0], of_code[index.parents[ids]]])
-        return cls(number, ids, of_code, parents, np.concatenate([[0], index.lengths[ids]]))
+        lengths = np.concatenate([[0], index.lengths[ids]])
+        return cls(number, ids, of_code, parents, lengths, of_code[index.ids_of(rows)])
 
     @property
     def size(self) -> int:
@@ -63,14 +66,15 @@ class DeckRows:
     origins: pl.Series
 
     @classmethod
-    def at(cls, stretch: Stretch, deck: pl.DataFrame, nodes: DeckNodes, index: CodeIndex) -> Self:
+    def at(cls, stretch: Stretch, deck: pl.DataFrame, nodes: DeckNodes) -> Self:
         """Choose the rows that hold when a stretch begins."""
         begun, until = pl.col("valid_from") <= stretch.start, pl.col("valid_to")
-        valid = deck.select("code", "band", "origin", "valid_from", "valid_to").with_row_index()
+        valid = deck.select("band", "origin", "valid_from", "valid_to").with_row_index()
         valid = valid.filter(begun & (until.is_null() | (until > stretch.start)))
+        rows = valid["index"].to_numpy()
         return cls(
-            rows=valid["index"].to_numpy(),
-            nodes=nodes.nodes_of(valid["code"].to_numpy(), index),
+            rows=rows,
+            nodes=nodes.of_rows[rows],
             bands=_for_all_and_for(stretch.band, valid["band"]),
             origins=valid["origin"],
         )
