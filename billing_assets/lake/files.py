@@ -1,5 +1,6 @@
 """Data files of a slice: Parquet written by the streaming sink, and what the log says of them."""
 
+import base64
 import json
 import math
 import time
@@ -21,9 +22,9 @@ from polars.io.partition import FileProviderArgs
 from billing_assets.lake.slices import Slice, assert_inside, partition_text
 from billing_assets.lake.tables import Table
 
-_GROUP_ROWS, _PAGE_BYTES = 64 * 1024, 32 * 1024
-"""Row groups and pages without a wanted row are not decompressed, nor are the dictionaries of such
-groups; smaller ones cost readers of all rows more."""
+_GROUP_ROWS = 64 * 1024
+"""Row groups without a wanted row are not decompressed; smaller ones cost readers of all rows
+more."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def write_files(
         compression="zstd",
         compression_level=1,
         row_group_size=_GROUP_ROWS,
-        data_page_size=_PAGE_BYTES,
+        data_page_size=table.page_bytes,
+        metadata={"ARROW:schema": _arrow_schema(table)},
         mkdir=True,
         maintain_order=True,
         storage_options=options,
@@ -106,6 +108,13 @@ def write_files(
     rows = [one.select(schema.names()).cast(schema) for one in rest]
     out = pl.concat([pl.DataFrame(schema=schema), *rows])
     return Written(added, out, found)
+
+
+def _arrow_schema(table: Table) -> str:
+    """What readers take the columns of a file for: words are strings, however they were written."""
+    columns = {k: v for k, v in table.schema.items() if k not in table.partition_by}
+    empty = pl.DataFrame(schema=columns).to_arrow()
+    return base64.b64encode(empty.schema.serialize()).decode()
 
 
 def remove_files(root: str, paths: Iterable[str], options: dict[str, str] | None) -> None:

@@ -6,7 +6,6 @@ The one declaration is `Table.schema`; the columns of a lazy frame are known wit
 from collections.abc import Sequence
 
 import polars as pl
-import polars.selectors as cs
 
 from billing_assets.core.errors import BillingError
 from billing_assets.lake.tables import Table
@@ -31,8 +30,7 @@ def conform(table: Table, frame: pl.LazyFrame, keep: Sequence[str] = ()) -> pl.L
             f"rows do not fit table {table.name}: {'; '.join(wrong)}",
             hint="the table's contract is declared once, as its `Table`",
         )
-    # readers take a Categorical of a file for a String; an Enum they refuse
-    return frame.select(*table.schema.names(), *keep).with_columns(cs.enum().cast(pl.Categorical))
+    return frame.select(*table.schema.names(), *keep)
 
 
 def _fits(dtype: pl.DataType | None, wanted: pl.DataType) -> bool:

@@ -102,8 +102,8 @@ class Lake:
         """Replace a slice by the rows of a frame, in one commit; returns the table's new version.
 
         A `DataFrame` is sorted by the table's order; a `LazyFrame` is streamed as it comes, in
-        flat memory. Categorical columns may stand for String and are written faster, Enums too at
-        the price of a cast. An empty frame empties the slice.
+        flat memory. Categorical and Enum columns may stand for String and are written faster. An
+        empty frame empties the slice.
 
         Raises `SliceConflict` when another writer replaced the slice meanwhile, and
         `BillingError` when the frame has other columns or rows outside the slice; the table is

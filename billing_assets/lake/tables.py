@@ -17,7 +17,8 @@ class Table:
     """One table: what one row is, its columns, and the columns that cut it into slices.
 
     `order` is how rows of a slice are sorted, so that readers skip row groups; `about` says
-    what each column means where its name does not.
+    what each column means where its name does not. `page_bytes` are what a reader decompresses
+    of a column at least.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Table:
     partition_by: tuple[str, ...]
     order: tuple[str, ...] = ()
     about: dict[str, str] = field(default_factory=dict)
+    page_bytes: int = 256 * 1024
 
 
 _RECORD = {
@@ -127,6 +129,7 @@ XDR = Table(
     # a partner's few records lie in few row groups and pages: the rest is not even decompressed
     ("in_trunk", "out_trunk", "record_id"),
     {**_ABOUT_RECORD, "parts": "how many partial records were merged into this one (1: none)"},
+    page_bytes=32 * 1024,
 )
 
 DUPLICATE = Table(

@@ -532,7 +532,7 @@ class Kernel:
             "rate_e10": pl.col("_price"),
             "fees_e10": signed(TermColumns(plan), pl.col("_fees")),
             "amount_e10": pl.col("_amount"),
-            "plan": pl.lit(plan.version).cast(pl.Categorical),
+            "plan": pl.lit(plan.version, pl.Enum([plan.version])),
             "rerate_request": pl.lit(self.rerate_request, pl.Int64),
         }
         return [names[column].alias(column) for column in RATED_LEG.schema]

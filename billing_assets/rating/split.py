@@ -6,6 +6,7 @@ Only the few legs that cross come here; the loop is over changes inside a call, 
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 
 from billing_assets.rating.kernel import BY_PARTS, MAX_E10, Kernel
 from billing_assets.rating.labels import group_of
@@ -18,13 +19,14 @@ _MICRO = 1_000_000
 def priced_legs(kernel: Kernel, records: pl.LazyFrame) -> pl.LazyFrame:
     """Every leg of the kernel's side, those priced by parts included.
 
-    Columns as `Kernel.legs` gives them.
+    Columns as `Kernel.legs` gives them, words as Categorical.
     """
     legs = kernel.legs(records)
-    if not kernel.splits:
-        return legs
-    whole = legs.filter(pl.col("reason").ne_missing(BY_PARTS))
-    return pl.concat([whole, split_legs(kernel, records).lazy()])
+    if kernel.splits:
+        whole = legs.filter(pl.col("reason").ne_missing(BY_PARTS))
+        legs = pl.concat([whole, split_legs(kernel, records).lazy()])
+    # an Enum refuses to be compared with a word that it has not
+    return legs.with_columns(cs.enum().cast(pl.Categorical))
 
 
 def split_legs(kernel: Kernel, records: pl.LazyFrame) -> pl.DataFrame:

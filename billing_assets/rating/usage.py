@@ -74,9 +74,10 @@ def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
 def _places(column: pl.Series) -> tuple[np.ndarray, int]:
     """The place of each value among the column's, in ascending order, and how many there are."""
     if isinstance(column.dtype, pl.Categorical):
-        words = pl.Enum(column.unique().drop_nulls().cast(pl.String).sort())
-        places = column.cast(words).to_physical() + 1
-        count = len(words.categories) + 1
+        column = column.cast(pl.Enum(column.unique().drop_nulls().cast(pl.String).sort()))
+    if isinstance(column.dtype, pl.Enum):
+        ranks = column.dtype.categories.rank("ordinal").cast(pl.Int64)
+        places, count = ranks.gather(column.to_physical()), len(ranks) + 1
     else:
         places = column.rank("dense")
         count = column.len() + 1
