@@ -126,7 +126,7 @@ def suspended_legs(unpriced: pl.DataFrame, averages: pl.DataFrame) -> pl.DataFra
         pl.lit("rating").alias("stage"),
         "record_id",
         pl.col("leg").cast(pl.String),
-        "reason",
+        pl.col("reason").cast(pl.String),
         pl.col("service").cast(pl.String).alias("service"),
         pl.col("partner").cast(pl.String).replace("", None),
         "duration_ms",

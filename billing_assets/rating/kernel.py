@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 
 from billing_assets.core.ids import event_code
 from billing_assets.lake.tables import RATED_LEG, UTC_TIME, XDR
@@ -48,6 +49,8 @@ REASONS = (
 
 BY_PARTS = "BY_PARTS"
 """In the place of a reason: the leg has more than one price."""
+
+REASON = pl.Enum([*REASONS, BY_PARTS])
 
 MAX_DIGITS = 15
 """Digits of the longest number that E.164 allows."""
@@ -122,10 +125,11 @@ class Kernel:
         return self._labelled(self._priced(self._resolved(records)))
 
     def crossing(self, records: pl.LazyFrame) -> pl.LazyFrame:
-        """The legs that are priced by parts, with the kernel's own columns."""
+        """The legs that are priced by parts, in the columns that parts and labels are made of."""
         trunk = "in_trunk" if self.leg is Leg.CUSTOMER else "out_trunk"
         records = records.filter(pl.col(trunk).is_in(self.side.split_trunks))
-        return self._priced(self._resolved(records)).filter("_split")
+        legs = self._priced(self._resolved(records)).filter("_split")
+        return legs.select("day", "record_id", "answered", "duration_ms", cs.starts_with("_"))
 
     # resolution: which plan row and which rate row
 
@@ -480,7 +484,7 @@ class Kernel:
         reason = pl.col("_reason")
         if self.splits:
             reason = pl.when("_split").then(_place(BY_PARTS)).otherwise(reason)
-        words = pl.Series([None, *REASONS, BY_PARTS], dtype=pl.String)
+        words = pl.Series([None, *REASON.categories], dtype=REASON)
         frame = self.numbered(frame.with_columns(reason.alias("_reason")))
         group = pl.when(pl.col("_reason") == _PRICED).then(group_of(self.plan))
         return frame.select(

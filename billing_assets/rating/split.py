@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-from billing_assets.rating.kernel import BY_PARTS, MAX_E10, Kernel
+from billing_assets.rating.kernel import BY_PARTS, MAX_E10, REASON, Kernel
 from billing_assets.rating.labels import group_of
 from billing_assets.rating.plan import BILL_AND_KEEP, OPEN, SERVICES
 from billing_assets.rating.term_columns import TermColumns, amount_of
@@ -42,7 +42,7 @@ def split_legs(kernel: Kernel, records: pl.LazyFrame) -> pl.DataFrame:
     priced = legs.lazy().with_columns(
         pl.Series("_whole", parts.whole),
         pl.Series("_part", parts.part),
-        pl.Series("_reason", parts.reason.tolist(), dtype=pl.String),
+        pl.Series("_reason", parts.reason.tolist(), dtype=REASON),
         pl.Series("_single", parts.single),
     )
     priced = priced.with_columns(amount_of(terms, pl.col("_whole"), pl.col("_part")))

@@ -19,7 +19,8 @@ def daily_usage(legs: pl.LazyFrame, records: pl.Expr | None = None) -> pl.DataFr
 
     `records` tells how many equal records a leg stands for (by default one).
     """
-    return as_usage(usage_sums(legs, records).collect(engine="streaming"))
+    sums = usage_sums(legs, records).collect(engine="streaming")
+    return as_usage(sums).cast(USAGE_DAILY.schema)
 
 
 def usage_sums(
@@ -45,7 +46,10 @@ def usage_sums(
 
 
 def as_usage(sums: pl.DataFrame) -> pl.DataFrame:
-    """`usage_sums` as rows of `usage_daily`, in one order of all that tells rows apart."""
+    """`usage_sums` as rows of `usage_daily`, in one order of all that tells rows apart.
+
+    Words stay of the type that they have.
+    """
     return (
         sums.with_columns(
             decimal_of_e10(pl.col("fees")),
@@ -54,7 +58,7 @@ def as_usage(sums: pl.DataFrame) -> pl.DataFrame:
         )
         .pipe(_in_order)
         .select(USAGE_DAILY.schema.names())
-        .cast(USAGE_DAILY.schema)
+        .cast({name: of for name, of in USAGE_DAILY.schema.items() if of != pl.String})
     )
 
 
@@ -96,4 +100,5 @@ def average_prices(usage: pl.DataFrame) -> pl.DataFrame:
             (pl.col("amount").sum() * 10**10).cast(pl.Int128).alias("total_e10"),
             pl.col("quantity").sum().alias("priced_quantity"),
         )
+        .cast({"partner": pl.String, "leg": pl.String, "service": pl.String})
     )
