@@ -24,6 +24,7 @@ from billing_assets.rating.plan import (
     NO_AGREEMENT,
     NO_RATE,
     NO_ROW,
+    NO_TERMS,
     OPEN,
     OUTSIDE,
     SERVICES,
@@ -39,16 +40,18 @@ from billing_assets.reference.load import InForce, Reference, trunk_validity
 from billing_assets.reference.models import Agreement, Calendar, Leg
 
 _KINDS = {"open": OPEN, "blocked": BLOCKED, "bill_and_keep": BILL_AND_KEEP}
-_RATE_SCHEMA = {
-    "rate_id": pl.Int64,
-    "code": pl.Int64,
+_RATE_SCHEMA = {"rate_id": pl.Int64, "code": pl.Int64, "offer": pl.UInt32}
+_OFFER_SCHEMA = {
     "destination": pl.String,
     "price_e10": pl.Int64,
     "first_e10": pl.Int64,
     "call_e10": pl.Int64,
-    "terms": pl.Int64,
-    "kind": pl.Int64,
+    "terms": pl.UInt32,
+    "kind": pl.UInt8,
 }
+_TERMS_OF_ROW = ["first_units", "next_units", "setup_fee_e10", "minimum_e10", "cap_e10"]
+_OFFERED = ["destination", "price_e10", "first_price_e10", "status", *_TERMS_OF_ROW]
+"""What a deck row says besides where and when it holds."""
 
 
 def compile_plan(reference: Reference, day: date, *, buckets: int) -> RatingPlan:
@@ -78,23 +81,28 @@ class _Compiler:
         self.origin_tables: list[np.ndarray] = []
         self.kind_tables: list[list[int]] = []
         self.state_tables: list[np.ndarray] = []
-        # rows without an agreement gather from deck 0, which has no code, and find no rate
-        self.rate_sets: list[np.ndarray] = [np.full(1, NO_RATE)]
-        self.rate_cells = 1
+        self.rate_sets: list[np.ndarray] = []
+        self.rate_cells = 0
         self.rate_set_of: dict[tuple[str, int, str], int] = {}
-        self.rate_blocks: list[pl.DataFrame] = [
-            pl.DataFrame([(0, 0, "", 0, 0, 0, 0, 0)], schema=_RATE_SCHEMA, orient="row")
-        ]
-        self.rate_count = 1
+        self.rate_blocks: list[pl.DataFrame] = []
+        self.rate_count = 0
+        self.offer_blocks: list[pl.DataFrame] = []
+        self.offer_count = 0
         self.blocks: dict[tuple[str, int, int], int] = {}
+        self.unpriced: dict[str, int] = {}
         self.schemes: dict[str, tuple[int, int]] = {}
         self.event_types: dict[str, int] = {}
         self.splitting: dict[str, int] = {}
         self.decks: dict[str, DeckNodes] = {}
         self.deck_codes: dict[str, np.ndarray] = {}
         self.deck_changes: dict[str, list[datetime]] = {}
-        empty = PlanRow("", "", "", "", 0, "", 0, 0, 0, 0, -1, 0, 0, "dialled", -1, -1, -1)
-        self.row_list = [empty] * (OUTSIDE + 1)
+        # rows without an agreement gather from deck 0, which has no code, and find their own rate
+        for row in (NO_ROW, NO_AGREEMENT, OUTSIDE):
+            self.rate_sets.append(np.array([self._no_rate(default_terms(), NO_TERMS + row)]))
+            self.row_list.append(
+                PlanRow(-1, -1, "", "", "", "", 0, "", 0, 0, row, 0, -1, 0, "dialled", -1, -1, -1)
+            )
+        self.rate_cells = len(self.row_list)
 
     def compile(self) -> RatingPlan:
         active = [
@@ -115,7 +123,6 @@ class _Compiler:
         }
         splitting = [a for a in active if a.terms.crossing == "split"]
         self.splitting = {a.terms.key: number for number, a in enumerate(splitting)}
-        self._terms(default_terms())
         trunks, own = self._trunks()
         stretches = {a.terms.key: self._stretches(a) for a in active}
         spans = [self._spans(leg, active, stretches) for leg in Leg]
@@ -133,7 +140,7 @@ class _Compiler:
             for leg, leg_spans in zip(Leg, spans, strict=True)
         }
         split_sets, split_until = self._split_tables(splitting, stretches, starts)
-        rates, destinations = _narrowed(pl.concat(self.rate_blocks))
+        offers, destinations = _narrowed(pl.concat(self.offer_blocks))
         plan = RatingPlan(
             day=self.day,
             reference=self.reference.version,
@@ -150,7 +157,8 @@ class _Compiler:
             callers=self.callers,
             decks=stack_decks(self.decks.values(), len(self.codes.codes)),
             rate_sets=np.concatenate(self.rate_sets).astype(np.uint32),
-            rates=rates,
+            rates=pl.concat(self.rate_blocks, rechunk=True),
+            offers=offers,
             destinations=destinations,
             class_names=self.class_names,
             origins=_stack(self.origin_tables, len(self.callers.codes), np.int16),
@@ -297,6 +305,8 @@ class _Compiler:
         scheme, class_base = self._scheme(terms)
         late = terms.refuse_after_days
         row = PlanRow(
+            leg=list(Leg).index(terms.leg),
+            service=SERVICES.index(terms.service),
             partner=partner,
             account=account,
             agreement=terms.key,
@@ -309,7 +319,6 @@ class _Compiler:
             stride=self._deck(agreement).size,
             scheme=scheme,
             class_base=class_base,
-            terms=self._terms(terms_of(terms, None)),
             match=terms.match,
             stamp=STAMPS.index(terms.event_time),
             split=self.splitting.get(terms.key, -1),
@@ -393,15 +402,15 @@ class _Compiler:
         """`deck node -> rate row` for one class: longest code, then the most specific row."""
         terms, deck = agreement.terms, self._deck(agreement)
         per_unit, per_call = _origin_surcharge(terms, origin)
-        block = self._block(agreement, per_unit, per_call)
+        block, none = self._block(agreement, per_unit, per_call), self._unpriced(terms)
         table = np.full(deck.size, -1, np.int32)
         if terms.bands or terms.origins or terms.jurisdiction:
-            table[valid.nodes] = NO_RATE
+            table[valid.nodes] = none
             for fitting in valid.fitting(origin):
                 table[valid.nodes[fitting]] = block + valid.rows[fitting]
         else:
             table[valid.nodes] = block + valid.rows
-        deck.inherit(table)
+        deck.inherit(table, none)
         return self._with_surcharges(terms, deck, table)
 
     def _with_surcharges(self, terms: Agreement, deck: DeckNodes, table: np.ndarray) -> np.ndarray:
@@ -412,16 +421,18 @@ class _Compiler:
         for number, surcharge in enumerate(terms.surcharges):
             added[deck.nodes_of(_numbers(surcharge.codes), self.codes)] = number
         deck.inherit(added, none=-1)
-        pairs = np.flatnonzero((added >= 0) & (table > NO_RATE))
+        pairs = np.flatnonzero((added >= 0) & (table != self._unpriced(terms)))
         if not len(pairs):
             return table
         keys = np.stack([table[pairs], added[pairs]], axis=1)
-        unique, inverse = np.unique(keys, axis=0, return_inverse=True)
+        unique, place = np.unique(keys, axis=0, return_inverse=True)
         base = pl.concat(self.rate_blocks)[unique[:, 0]]
-        per_unit = np.array([to_e10(s.per_unit) for s in terms.surcharges])[unique[:, 1]]
-        per_call = np.array([to_e10(s.per_call) for s in terms.surcharges])[unique[:, 1]]
+        keys = np.stack([base["offer"].to_numpy(), unique[:, 1]], axis=1)
+        offered, offer = np.unique(keys, axis=0, return_inverse=True)
+        per_unit = np.array([to_e10(s.per_unit) for s in terms.surcharges])[offered[:, 1]]
+        per_call = np.array([to_e10(s.per_call) for s in terms.surcharges])[offered[:, 1]]
         opened = pl.col("kind") == OPEN
-        block = base.with_columns(
+        offers = pl.concat(self.offer_blocks)[offered[:, 0]].with_columns(
             pl.when(opened).then(pl.col(name) + pl.Series(add)).otherwise(name).alias(name)
             for name, add in (
                 ("price_e10", per_unit),
@@ -429,50 +440,67 @@ class _Compiler:
                 ("call_e10", per_call),
             )
         )
+        first = self._add(base.select("rate_id", "code"), offers, offer.ravel())
         table = table.copy()
-        table[pairs] = self.rate_count + inverse.ravel().astype(np.int32)
-        self.rate_blocks.append(block)
-        self.rate_count += block.height
+        table[pairs] = first + place.ravel().astype(np.int32)
         return table
+
+    def _unpriced(self, terms: Agreement) -> int:
+        """The rate row of an agreement's numbers that have no rate."""
+        if terms.key not in self.unpriced:
+            self.unpriced[terms.key] = self._no_rate(terms_of(terms, None), NO_RATE)
+        return self.unpriced[terms.key]
+
+    def _no_rate(self, terms: Terms, kind: int) -> int:
+        """Add a rate row that is no row of a deck."""
+        offer = ("", 0, 0, 0, self._terms(terms), kind)
+        return self._add(
+            pl.DataFrame({"rate_id": [0], "code": [0]}),
+            pl.DataFrame([offer], schema=_OFFER_SCHEMA, orient="row"),
+            np.zeros(1),
+        )
 
     def _block(self, agreement: InForce, per_unit: int, per_call: int) -> int:
         """The agreement's deck rows as rate rows with an origin surcharge; returns their first."""
         key = (agreement.terms.key, per_unit, per_call)
-        if key in self.blocks:
-            return self.blocks[key]
-        deck = agreement.deck.rows
-        if deck.is_empty():
-            return NO_RATE
-        columns = ["first_units", "next_units", "setup_fee_e10", "minimum_e10", "cap_e10"]
-        distinct = deck.select(columns).unique(maintain_order=True)
-        ids = [self._terms(terms_of(agreement.terms, row)) for row in distinct.iter_rows()]
-        block = (
-            deck.with_columns(pl.col("cap_e10").fill_null(-1))
-            .join(
-                distinct.with_columns(
-                    pl.Series("terms", ids, pl.Int64), pl.col("cap_e10").fill_null(-1)
-                ),
-                on=columns,
-                how="left",
-                maintain_order="left",
-            )
-            .select(
-                pl.col("rate_id"),
-                pl.col("code"),
-                pl.col("destination"),
-                (pl.col("price_e10").fill_null(0) + per_unit).alias("price_e10"),
-                (pl.coalesce("first_price_e10", "price_e10").fill_null(0) + per_unit).alias(
-                    "first_e10"
-                ),
+        if key not in self.blocks:
+            deck = agreement.deck.rows
+            offered, offer = _distinct(deck, _OFFERED)
+            said, place = _distinct(offered, _TERMS_OF_ROW)
+            terms = [self._terms(terms_of(agreement.terms, row)) for row in said.iter_rows()]
+            offers = offered.select(
+                "destination",
+                pl.col("price_e10").fill_null(0) + per_unit,
+                pl.coalesce("first_price_e10", "price_e10").fill_null(0).alias("first_e10")
+                + per_unit,
                 pl.lit(per_call, pl.Int64).alias("call_e10"),
-                pl.col("terms"),
-                pl.col("status").replace_strict(_KINDS, return_dtype=pl.Int64).alias("kind"),
+                pl.Series("terms", np.array(terms, np.uint32)[place]),
+                pl.col("status").replace_strict(_KINDS, return_dtype=pl.UInt8).alias("kind"),
             )
-        )
-        self.rate_blocks.append(block)
-        self.blocks[key] = self.rate_count
-        self.rate_count += block.height
+            self.blocks[key] = self._add(deck.select("rate_id", "code"), offers, offer)
         return self.blocks[key]
+
+    def _add(self, rates: pl.DataFrame, offers: pl.DataFrame, offer: np.ndarray) -> int:
+        """Add rate rows with their places among further offers; returns the first one's."""
+        first = self.rate_count
+        places = pl.Series("offer", (offer + self.offer_count).astype(np.uint32))
+        self.rate_blocks.append(rates.with_columns(places).cast(_RATE_SCHEMA))
+        self.offer_blocks.append(offers.cast(_OFFER_SCHEMA))
+        self.rate_count += rates.height
+        self.offer_count += offers.height
+        return first
+
+
+def _distinct(rows: pl.DataFrame, columns: Sequence[str]) -> tuple[pl.DataFrame, np.ndarray]:
+    """The distinct values of some columns, in the order in which they first stand, and the place
+    of each row's among them."""
+    alike = rows.select((pl.col(n).eq_missing(pl.col(n).first())).all() for n in columns)
+    varying = [name for name in columns if not alike[name][0]] or [columns[0]]
+    numbered = rows.select(varying).with_row_index("_row")
+    groups = numbered.group_by(varying, maintain_order=True).agg("_row")["_row"]
+    places = np.empty(rows.height, np.uint32)
+    places[groups.explode().to_numpy()] = np.repeat(np.arange(len(groups)), groups.list.len())
+    return rows.select(columns)[groups.list.first()], places
 
 
 def _numbers(codes: Iterable[str]) -> np.ndarray:
@@ -525,16 +553,10 @@ def _stack(tables: Sequence[np.ndarray], width: int, dtype: type) -> np.ndarray:
     return np.stack(tables) if tables else np.zeros((1, width), dtype)
 
 
-def _narrowed(rates: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """Rate rows with destinations as ids and small numbers in few bytes: gathers read them at
-    random, so that what fits a cache is several times faster. Only open rows have prices."""
-    names = rates["destination"].unique().sort().to_list()
+def _narrowed(offers: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """Offers with destinations as ids, in few bytes: gathers read them at random, so that what
+    fits a cache is several times faster. Only open ones have prices."""
+    names = offers["destination"].unique().sort().to_list()
     prices = pl.when(pl.col("kind") == OPEN).then(pl.col("price_e10", "first_e10")).otherwise(0)
     ids = pl.col("destination").cast(pl.Enum(names)).to_physical().cast(pl.UInt32)
-    few = pl.UInt16 if rates["terms"].to_numpy().max() < 2**16 else pl.UInt32
-    small = pl.col("terms").cast(few), pl.col("kind").cast(pl.UInt8)
-    narrow = rates.with_columns(ids.alias("destination"), *small, prices)
-    if narrow.select((pl.col("first_e10") == pl.col("price_e10")).all()).item():
-        # one column in memory for both
-        narrow = narrow.with_columns(narrow["price_e10"].alias("first_e10"))
-    return narrow.rechunk(), names
+    return offers.with_columns(ids.alias("destination"), prices).rechunk(), names

@@ -11,7 +11,7 @@ from billing_assets.core.errors import BillingError
 from billing_assets.lake.store import Lake, NewSlice
 from billing_assets.lake.tables import RATED_LEG, SUSPENSE, USAGE_DAILY, XDR
 from billing_assets.rating.kernel import BY_PARTS, Kernel
-from billing_assets.rating.labels import GROUP, added, ungrouped
+from billing_assets.rating.labels import added, ungrouped
 from billing_assets.rating.plan import RatingPlan
 from billing_assets.rating.split import split_legs
 from billing_assets.rating.usage import as_usage, average_prices, daily_usage, usage_sums
@@ -60,18 +60,19 @@ BLOCK = 16_000_000
 def _rate(
     rated: NewSlice, kernels: Sequence[Kernel], records: pl.LazyFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Write the priced legs of some records; gives those without a price, and sums by `GROUP`."""
+    """Write the priced legs of some records; gives those without a price, and sums by group."""
     legs = pl.concat([kernel.legs(records) for kernel in kernels])
     aside, sums = rated.write(
-        legs.drop("group"), aside="reason", results=[usage_sums(legs, keys=GROUP)]
+        legs.drop("group"), aside="reason", results=[usage_sums(legs, keys=["group"])]
     )
     crossing = aside.filter(pl.col("reason") == BY_PARTS)
     if crossing.is_empty():
         return aside, sums[0]
-    again = records.filter(pl.col("record_id").is_in(crossing["record_id"].implode()))
+    crossed = pl.col("record_id").is_in(crossing["record_id"].implode())
+    again = records.filter(crossed).collect(engine="streaming").lazy()
     parts = pl.concat([split_legs(k, again) for k in kernels if k.splits]).lazy()
     failed, more = rated.write(
-        parts.drop("group"), aside="reason", results=[usage_sums(parts, keys=GROUP)]
+        parts.drop("group"), aside="reason", results=[usage_sums(parts, keys=["group"])]
     )
     unpriced = aside.filter(pl.col("reason") != BY_PARTS)
     return pl.concat([unpriced, failed]), added(sums + more)

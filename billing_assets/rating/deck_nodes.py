@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 
 from billing_assets.rating.codes import CodeIndex
-from billing_assets.rating.plan import NO_RATE
 from billing_assets.rating.timeline import Stretch
 
 
@@ -49,7 +48,7 @@ class DeckNodes:
         """Nodes of codes of the deck."""
         return self.of_code[index.ids_of(codes)]
 
-    def inherit(self, table: np.ndarray, none: int = NO_RATE) -> None:
+    def inherit(self, table: np.ndarray, none: int) -> None:
         """Give nodes without a value (-1) that of the next shorter code; the rest `none`."""
         inherit(table, self.parents, self.lengths)
         table[table == -1] = none

@@ -21,11 +21,11 @@ from billing_assets.rating.plan import (
     A_KINDS,
     BILL_AND_KEEP,
     BLOCKED,
-    KINDS,
     MIXED,
     NO_AGREEMENT,
     NO_RATE,
     NO_ROW,
+    NO_TERMS,
     OPEN,
     OUTSIDE,
     SERVICES,
@@ -63,14 +63,31 @@ MAX_E10 = 8 * 10**18
 _MICRO = 1_000_000
 _INDEX = pl.UInt32
 """The type by which Polars reads a table at positions without a cast."""
-_PRICED = pl.lit(0, _INDEX)
+_PRICED = 0
 """In the place of a reason's number: the leg has a price."""
 _VOICE, _SMS, _DATA, _EVENT = (SERVICES.index(service) for service in Service)
 
 
-def _place(reason: str) -> pl.Expr:
+def _place(reason: str) -> int:
     """The number of a reason, or of `BY_PARTS`: words are made of them last of all."""
-    return pl.lit([*REASONS, BY_PARTS].index(reason) + 1, _INDEX)
+    return [*REASONS, BY_PARTS].index(reason) + 1
+
+
+def _reasons() -> pl.Series:
+    """Why a leg has no price, by four times the kind of its offer, two for one that is charged,
+    and one for a number that no code can match; an uncharged one needs no rate, only its
+    agreement."""
+    by_kind = {
+        NO_RATE: ("", "", "NO_RATE", "INVALID_NUMBER"),
+        OPEN: ("", "", "", "INVALID_NUMBER"),
+        BLOCKED: ("", "", "BLOCKED_CODE", "INVALID_NUMBER"),
+        BILL_AND_KEEP: ("", "", "", "INVALID_NUMBER"),
+        NO_TERMS + NO_ROW: ("UNKNOWN_TRUNK",) * 4,
+        NO_TERMS + NO_AGREEMENT: ("NO_AGREEMENT",) * 4,
+        NO_TERMS + OUTSIDE: ("OUT_OF_RANGE",) * 4,
+    }
+    words = [word for kind in sorted(by_kind) for word in by_kind[kind]]
+    return pl.Series([_place(word) if word else _PRICED for word in words], dtype=_INDEX)
 
 
 def columns_read(agreements: Iterable[Agreement]) -> list[str]:
@@ -260,18 +277,14 @@ class Kernel:
     # price
 
     def _priced(self, frame: pl.LazyFrame) -> pl.LazyFrame:
-        """Add units, amounts, `_kind` of pricing, `_reason` and `_split`."""
+        """Add units, amounts, `_reason` and `_split`."""
         plan = self.plan
-        packed = gather(plan.kinds_of_rates, pl.col("_rate"))
-        frame = frame.with_columns(packed.alias("_packed"))
-        base_terms = self._of_row([row.terms for row in plan.rows])
+        offers, offer = plan.offers, pl.col("_offer")
+        frame = frame.with_columns(gather(plan.rates["offer"], pl.col("_rate")).alias("_offer"))
         frame = frame.with_columns(
-            (pl.col("_packed") % KINDS).alias("_status"),
-            pl.when(pl.col("_rate") != NO_RATE)
-            .then(pl.col("_packed") // KINDS)
-            .otherwise(base_terms)
-            .cast(_INDEX)
-            .alias("_terms"),
+            gather(offers["kind"], offer).alias("_status"),
+            gather(offers["terms"], offer).alias("_terms"),
+            gather(offers["price_e10"], offer).alias("_price"),
         )
         terms = TermColumns(plan)
         frame = frame.with_columns(
@@ -284,10 +297,7 @@ class Kernel:
             pl.when("_charged").then(self._units()).otherwise(0).alias("_units"),
             self._reason().alias("_reason"),
         )
-        frame = frame.with_columns(
-            gather(plan.rates["price_e10"], pl.col("_rate")).alias("_price"),
-            self._fees(terms).alias("_fees"),
-        )
+        frame = frame.with_columns(self._fees(terms).alias("_fees"))
         frame = frame.with_columns(self._out_of_range(terms).alias("_reason"))
         whole, part = self._cost(terms)
         frame = frame.with_columns(whole.alias("_whole"), part.alias("_part"))
@@ -375,32 +385,21 @@ class Kernel:
         return pl.when(quantity <= first).then(first).otherwise(first + further)
 
     def _reason(self) -> pl.Expr:
-        """Why a leg cannot be priced; an uncharged one needs no rate, only its agreement."""
-        row, status = pl.col("_row"), pl.col("_status")
-        charged = pl.col("_charged")
-        return (
-            pl.when(row == NO_ROW)
-            .then(_place("UNKNOWN_TRUNK"))
-            .when(row == OUTSIDE)
-            .then(_place("OUT_OF_RANGE"))
-            .when(row == NO_AGREEMENT)
-            .then(_place("NO_AGREEMENT"))
-            .when(self._too_late())
-            .then(_place("TOO_LATE"))
-            .when(charged & pl.col("_code").is_null())
-            .then(_place("INVALID_NUMBER"))
-            .when(charged & (status == 0))
-            .then(_place("NO_RATE"))
-            .when(charged & (status == BLOCKED))
-            .then(_place("BLOCKED_CODE"))
-            .otherwise(_PRICED)
-        )
+        """Why a leg cannot be priced (`_reasons`), or that it comes too late for its agreement."""
+        place = pl.col("_status") * 4 + pl.col("_charged").cast(pl.UInt8) * 2
+        reason = gather(_reasons(), place + pl.col("_code").is_null().cast(pl.UInt8))
+        late = self._too_late()
+        if late is None:
+            return reason
+        late = late & (pl.col("_status") < NO_TERMS)
+        return pl.when(late).then(pl.lit(_place("TOO_LATE"), _INDEX)).otherwise(reason)
 
-    def _too_late(self) -> pl.Expr:
-        """Whether a record arrived later after its event than its agreement takes it."""
+    def _too_late(self) -> pl.Expr | None:
+        """Whether a record arrived later after its event than its agreement takes it; None where
+        all agreements take every record."""
         limits = np.array([row.late_us for row in self.plan.rows], np.int64)
         if (limits < 0).all():
-            return pl.lit(False)
+            return None
         limit = gather(limits, pl.col("_row"))
         after = pl.col("arrived_time").dt.epoch("us") - pl.col("_at")
         return ((limit >= 0) & (after > limit)).fill_null(False)
@@ -411,7 +410,7 @@ class Kernel:
         if terms.any("setup_e10"):
             call = call + terms.value("setup_e10")
         if self.plan.call_surcharges:
-            call = call + gather(self.plan.rates["call_e10"], pl.col("_rate"))
+            call = call + gather(self.plan.offers["call_e10"], pl.col("_offer"))
         fees = pl.when(pl.col("_charged") & (pl.col("_status") == OPEN)).then(call).otherwise(0)
         return fees + terms.value("attempt_e10") if terms.any("attempt_e10") else fees
 
@@ -425,10 +424,11 @@ class Kernel:
             price = pl.max_horizontal(pl.col("_price"), self._first_price(), 1)
             beyond = beyond | (pl.col("_units") // terms.value("per") + 1 > MAX_E10 // price)
         reason = pl.col("_reason")
-        return pl.when((reason == _PRICED) & beyond).then(_place("OUT_OF_RANGE")).otherwise(reason)
+        beyond = (reason == _PRICED) & beyond
+        return pl.when(beyond).then(pl.lit(_place("OUT_OF_RANGE"), _INDEX)).otherwise(reason)
 
     def _first_price(self) -> pl.Expr:
-        return gather(self.plan.rates["first_e10"], pl.col("_rate"))
+        return gather(self.plan.offers["first_e10"], pl.col("_offer"))
 
     def _product(
         self, terms: TermColumns, units: pl.Expr, price: pl.Expr
@@ -483,7 +483,7 @@ class Kernel:
         """Turn plan numbers into the words of `rated_leg`; suspended legs keep a `reason`."""
         reason = pl.col("_reason")
         if self.splits:
-            reason = pl.when("_split").then(_place(BY_PARTS)).otherwise(reason)
+            reason = pl.when("_split").then(pl.lit(_place(BY_PARTS), _INDEX)).otherwise(reason)
         words = pl.Series([None, *REASON.categories], dtype=REASON)
         frame = self.numbered(frame.with_columns(reason.alias("_reason")))
         group = pl.when(pl.col("_reason") == _PRICED).then(group_of(self.plan))
@@ -510,7 +510,7 @@ class Kernel:
             .then(priced)
             .otherwise(2)
         )
-        destination = gather(plan.rates["destination"], pl.col("_rate"))
+        destination = gather(plan.offers["destination"], pl.col("_offer"))
         return frame.with_columns(
             pl.lit(LEGS.index(self.leg.value), _INDEX).alias("_side"),
             opened.alias("_opened"),

@@ -2,8 +2,9 @@
 
 `(second, trunk, service) -> plan row` absorbs trunk maps, validity, zones, DST, calendars and
 bands; `(deck, code id) -> node` and `(rate set, node) -> rate row` absorb longest match, blocked
-codes, withdrawals, origin classes and surcharges. A plan is a value: equal reference data give
-an equal hash.
+codes, withdrawals, origin classes and surcharges. Rate rows of one destination and price share an
+offer: a deck has few of them, which lie together in memory. A plan is a value: equal reference
+data give an equal hash.
 """
 
 import hashlib
@@ -25,23 +26,20 @@ A_KINDS = ("number", "invalid", "missing", "anonymous", "alpha")
 JURISDICTIONS = ("INDETERMINATE", "INTRA", "INTER")
 
 NO_ROW = 0
-"""Plan row of a trunk that is mapped to no account at that second."""
+"""Plan row, and rate row, of a trunk that is mapped to no account at that second."""
 NO_AGREEMENT = 1
-"""Plan row of an account that has no agreement for the service at that second."""
+"""That of an account that has no agreement for the service at that second."""
 OUTSIDE = 2
-"""Plan row of a known trunk at a second that the plan does not cover."""
-
-NO_RATE = 0
-"""Rate row of a number without a price."""
+"""That of a known trunk at a second that the plan does not cover."""
 
 FAR = np.int32(2**31 - 1)
 
 MIXED = 3
 """Stamp of a trunk and service whose agreements do not all rate by the same one."""
 
-OPEN, BLOCKED, BILL_AND_KEEP = 1, 2, 3
-KINDS = 4
-"""What a rate row is; 0: no rate."""
+NO_RATE, OPEN, BLOCKED, BILL_AND_KEEP = 0, 1, 2, 3
+NO_TERMS = 4
+"""What an offer is; those of `NO_ROW`, `NO_AGREEMENT` and `OUTSIDE` are `NO_TERMS` plus these."""
 
 DAYS_BEFORE, DAYS_AFTER = 1, 3
 """A plan covers its UTC day, days before it, and up to so many days after the day begins."""
@@ -51,7 +49,7 @@ DAYS_BEFORE, DAYS_AFTER = 1, 3
 class PlanRow:
     """What holds for a trunk and service in a stretch of time.
 
-    `rate_set` is where the rates of the first class begin; those of each further class begin
+    `leg` and `service` are the agreement's places in `Leg` and `SERVICES`.    `rate_set` is where the rates of the first class begin; those of each further class begin
     `stride` later. A record's class is also added to
     `class_base` to name it. `scheme` is an origin scheme (>= 0), a jurisdiction scheme (<= -2:
     number -2 - scheme), or -1 where the calling number does not matter. `stamp` is that of the
@@ -60,6 +58,8 @@ class PlanRow:
     after their event are refused; -1: none are.
     """
 
+    leg: int
+    service: int
     partner: str
     account: str
     agreement: str
@@ -72,7 +72,6 @@ class PlanRow:
     stride: int
     scheme: int
     class_base: int
-    terms: int
     match: str
     stamp: int
     split: int
@@ -99,9 +98,10 @@ class LegPlan:
 class RatingPlan:
     """Everything that the kernel needs to price a UTC day; see the module for the tables.
 
-    `rates` has the columns rate_id, code, destination (id), price_e10, first_e10 (price of the
-    first block), call_e10 (surcharges a call), terms, kind (0 none, 1 open, 2 blocked,
-    3 bill and keep). `origins[scheme, code id]` is the class of a calling number, and
+    `rates` has the columns rate_id, code and offer (place in `offers`); `offers` has destination
+    (id), price_e10, first_e10 (price of the first block), call_e10 (surcharges a call), terms,
+    kind (`OPEN` and the like). An agreement's numbers without a rate have a rate row of its own
+    terms and the kind `NO_RATE`. `origins[scheme, code id]` is the class of a calling number, and
     `kinds[scheme, kind of A-number]` that of a kind, or -1 where the code tells;
     `states[scheme, code id]` is the state of a number (0: unknown). `own` marks trunks of our
     own side. `split_sets[agreement, segment]` is the rate set of each splitting agreement (-1
@@ -124,6 +124,7 @@ class RatingPlan:
     decks: np.ndarray
     rate_sets: np.ndarray
     rates: pl.DataFrame
+    offers: pl.DataFrame
     destinations: list[str]
     class_names: list[str]
     origins: np.ndarray
@@ -134,32 +135,29 @@ class RatingPlan:
     split_until: np.ndarray
 
     @cached_property
-    def kinds_of_rates(self) -> pl.Series:
-        """Of each rate row its terms times `KINDS` and its kind: gathers that reach a large table
-        once are faster than those that reach two."""
-        packed = pl.col("terms").cast(pl.UInt32) * KINDS + pl.col("kind")
-        return self.rates.select(packed).to_series()
+    def offers_shown(self) -> pl.Series:
+        """Which offers are of rates: blocked codes and none at all have no rate to show."""
+        return self.offers["kind"].is_in((OPEN, BILL_AND_KEEP))
 
     @cached_property
     def terms_in_use(self) -> list[int]:
         """The places in `terms` that a leg of an agreement may have."""
-        of_rows = {row.terms for row in self.rows[OUTSIDE + 1 :]}
-        return sorted(of_rows | set(self.rates["terms"][1:].unique())) or [0]
+        return self.offers["terms"][OUTSIDE + 1 :].unique().sort().to_list() or [0]
 
     @cached_property
     def dearest_e10(self) -> int:
         """The highest price of any rate."""
-        return int(self.rates.select(pl.max_horizontal("price_e10", "first_e10").max()).item())
+        return int(self.offers.select(pl.max_horizontal("price_e10", "first_e10").max()).item())
 
     @cached_property
     def first_prices(self) -> bool:
         """Whether a first block of any rate has a price of its own."""
-        return bool(self.rates.select((pl.col("first_e10") != pl.col("price_e10")).any()).item())
+        return bool(self.offers.select((pl.col("first_e10") != pl.col("price_e10")).any()).item())
 
     @cached_property
     def call_surcharges(self) -> bool:
         """Whether any rate has a surcharge a call."""
-        return bool((self.rates["call_e10"] != 0).any())
+        return bool((self.offers["call_e10"] != 0).any())
 
     def summary(self) -> dict[str, object]:
         """What a person wants to know of a plan, as plain values."""
@@ -172,7 +170,7 @@ class RatingPlan:
             "plan_rows": len(self.rows) - OUTSIDE - 1,
             "decks": self.decks.shape[0],
             "codes": len(self.codes.codes) - 1,
-            "rate_rows": self.rates.height - 1,
+            "rate_rows": int((self.rates["rate_id"] != 0).sum()),
             "agreements": sorted({row.agreement for row in self.rows if row.agreement}),
         }
 
@@ -208,6 +206,6 @@ def content_hash(plan: RatingPlan) -> str:
     )
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
-    for column in plan.rates.iter_columns():
+    for column in (*plan.rates.iter_columns(), *plan.offers.iter_columns()):
         digest.update(column.to_numpy().tobytes())
     return digest.hexdigest()[:32]

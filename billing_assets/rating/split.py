@@ -50,7 +50,9 @@ def split_legs(kernel: Kernel, records: pl.LazyFrame) -> pl.DataFrame:
     labelled = numbered.select(
         *kernel.label_columns(),
         pl.col("_reason").alias("reason"),
-        pl.when(pl.col("_reason").is_null()).then(group_of(kernel.plan)).alias("group"),
+        pl.when(pl.col("_reason").is_null())
+        .then(group_of(kernel.plan, several=~pl.col("_single")))
+        .alias("group"),
     )
     return labelled.collect()
 
@@ -81,9 +83,10 @@ class _Parts:
         self.whole, self.part = self.fees.copy(), np.zeros(legs.height, np.int64)
         self.reason = np.full(legs.height, None, object)
         self.single = np.ones(legs.height, bool)
-        self.price = plan.rates["price_e10"].to_numpy()
-        self.first_price = plan.rates["first_e10"].to_numpy()
-        self.kind = plan.rates["kind"].to_numpy()
+        self.offer = plan.rates["offer"].to_numpy()
+        self.price = plan.offers["price_e10"].to_numpy()
+        self.first_price = plan.offers["first_e10"].to_numpy()
+        self.kind = plan.offers["kind"].to_numpy()
         self.rate_id = plan.rates["rate_id"].to_numpy()
 
     def run(self) -> None:
@@ -111,8 +114,8 @@ class _Parts:
 
     def _bounded(self, legs: np.ndarray, reached: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Suspend legs whose next part would pass what int64 holds."""
-        rate = self.rate[legs]
-        dearest = np.maximum(1, np.maximum(self.price[rate], self.first_price[rate]))
+        offer = self.offer[self.rate[legs]]
+        dearest = np.maximum(1, np.maximum(self.price[offer], self.first_price[offer]))
         whole_units = (reached - self.done[legs]) // self.per[legs] + 1
         beyond = whole_units > (MAX_E10 - self.whole[legs]) // dearest
         self.reason[legs[beyond]] = "OUT_OF_RANGE"
@@ -121,11 +124,12 @@ class _Parts:
     def _add(self, legs: np.ndarray, reached: np.ndarray) -> None:
         beginning = self.done[legs] == 0
         first = np.where(beginning, np.minimum(self.first[legs], reached), 0)
-        rate, opened = self.rate[legs], self.kind[self.rate[legs]] == OPEN
+        offer = self.offer[self.rate[legs]]
+        opened = self.kind[offer] == OPEN
         per = self.per[legs]
         for units, price in (
-            (first, self.first_price[rate]),
-            (reached - self.done[legs] - first, self.price[rate]),
+            (first, self.first_price[offer]),
+            (reached - self.done[legs] - first, self.price[offer]),
         ):
             cost = np.where(opened, price, 0)
             fraction = units % per * (cost % per)
@@ -146,6 +150,6 @@ class _Parts:
         rate = np.where(sets >= 0, rate, self.rate[legs])
         self.single[legs] &= self.rate_id[rate] == self.rate_id[self.rate[legs]]
         self.rate[legs] = rate
-        unpriced = ~np.isin(self.kind[rate], (OPEN, BILL_AND_KEEP))
+        unpriced = ~np.isin(self.kind[self.offer[rate]], (OPEN, BILL_AND_KEEP))
         self.reason[legs[unpriced]] = "NO_RATE"
         return legs[~unpriced]

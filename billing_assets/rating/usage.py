@@ -48,23 +48,21 @@ def usage_sums(
 def as_usage(sums: pl.DataFrame) -> pl.DataFrame:
     """`usage_sums` as rows of `usage_daily`, in one order of all that tells rows apart.
 
-    Words stay of the type that they have.
+    Rows that say the same are added up. Words stay of the type that they have.
     """
     return (
-        sums.with_columns(
-            decimal_of_e10(pl.col("fees")),
-            decimal_of_e10(pl.col("amount")),
-            pl.col("destination").fill_null(""),
-        )
+        sums.with_columns(pl.col("destination").fill_null(""))
         .pipe(_in_order)
+        .with_columns(decimal_of_e10(pl.col("fees")), decimal_of_e10(pl.col("amount")))
         .select(USAGE_DAILY.schema.names())
         .cast({name: of for name, of in USAGE_DAILY.schema.items() if of != pl.String})
     )
 
 
 def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows sorted by many columns of few values each, nulls first: by places packed into a few
-    integers, since comparing words column by column takes a tenth of a day's rating."""
+    """Rows sorted by many columns of few values each, nulls first, and added up where these are
+    equal: by places packed into a few integers, since comparing words column by column takes a
+    tenth of a day's rating."""
     packed, key, room = [], np.zeros(rows.height, np.int64), 1
     for name in _ORDER:
         places, count = _places(rows[name])
@@ -72,7 +70,15 @@ def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
             packed.append(key)
             key, room = np.zeros(rows.height, np.int64), 1
         key, room = key * count + places, room * count
-    return rows[np.lexsort([key, *reversed(packed)])]
+    keys = [*packed, key]
+    order = np.lexsort(keys[::-1])
+    new = np.ones(rows.height, bool)
+    new[1:] = np.logical_or.reduce([np.diff(one[order]) != 0 for one in keys])
+    ordered = rows[order]
+    if new.all():
+        return ordered
+    lines = ordered.group_by(pl.Series("line", np.cumsum(new)), maintain_order=True)
+    return ordered.filter(new).with_columns(lines.agg(pl.col(_MEASURES).sum()).drop("line"))
 
 
 def _places(column: pl.Series) -> tuple[np.ndarray, int]:
