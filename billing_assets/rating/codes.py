@@ -22,7 +22,9 @@ BLOCK = 111
 
 NO_CODE = 0
 _WIDE = 500
-_POWERS = 10 ** np.arange(16, dtype=np.int64)
+MAX_DIGITS = 18
+"""Digits of the longest number that records keep; codes have up to 15 of them."""
+_POWERS = 10 ** np.arange(MAX_DIGITS + 1, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -59,23 +61,22 @@ class CodeIndex:
         own making: nested in one expression, the levels would double it each.
         """
         digits, size = pl.col(number), pl.col(length)
-        power = pl.lit(pl.Series(_POWERS))
-
-        def leading(count: int) -> pl.Expr:
-            """The first `count` digits of a number of at least that length."""
-            return digits // power.gather((size.cast(pl.Int32) - count).clip(0, 15))
-
         head = self.head
-        head_of = pl.when(size >= head).then(leading(head)).otherwise(digits + 10**head)
-        frame = frame.with_columns(_gather(self.levels[0], head_of).alias(name))
+        # one product, then quotients by constants, which take a third of those by a column
+        spare = (MAX_DIGITS - size).clip(0, MAX_DIGITS)
+        frame = frame.with_columns((digits * _gather(_POWERS, spare)).alias("_aligned"))
+        first = pl.col("_aligned") // int(_POWERS[MAX_DIGITS - head])
+        place = pl.when(size >= head).then(first).otherwise(digits + 10**head)
+        frame = frame.with_columns(_gather(self.levels[0], place).alias(name))
         cell = pl.col(name)
-        for depth, table in enumerate(self.levels[1:]):
+        for depth, table in enumerate(self.levels[1:], start=1):
             known = head + STEP * depth
+            two = pl.col("_aligned") // int(_POWERS[MAX_DIGITS - known]) % 100
             place = (
-                pl.when(size >= known + 2)
-                .then(leading(known + 2) % 100)
-                .when(size == known + 1)
-                .then(100 + digits % 10)
+                pl.when(size >= known)
+                .then(two)
+                .when(size == known - 1)
+                .then(100 + two // 10)
                 .otherwise(110)
             )
             points = cell < 0

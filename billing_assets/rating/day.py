@@ -69,8 +69,7 @@ def _rate(
     if crossing.is_empty():
         return aside, sums[0]
     crossed = pl.col("record_id").is_in(crossing["record_id"].implode())
-    again = records.filter(crossed).collect(engine="streaming").lazy()
-    parts = pl.concat([split_legs(k, again) for k in kernels if k.splits]).lazy()
+    parts = pl.concat(split_legs(kernels, records.filter(crossed))).lazy()
     failed, more = rated.write(
         parts.drop("group"), aside="reason", results=[usage_sums(parts, keys=["group"])]
     )

@@ -16,7 +16,7 @@ import polars.selectors as cs
 
 from billing_assets.core.ids import event_code
 from billing_assets.lake.tables import RATED_LEG, UTC_TIME, XDR
-from billing_assets.rating.labels import LEGS, gather, group_of, words_of
+from billing_assets.rating.labels import LEGS, PRICINGS, gather, group_of, words_of
 from billing_assets.rating.plan import (
     A_KINDS,
     BILL_AND_KEEP,
@@ -74,9 +74,8 @@ def _place(reason: str) -> int:
 
 
 def _reasons() -> pl.Series:
-    """Why a leg has no price, by four times the kind of its offer, two for one that is charged,
-    and one for a number that no code can match; an uncharged one needs no rate, only its
-    agreement."""
+    """Why a leg has no price, by `_case`, twice, and one for an amount or a call beyond all
+    bounds; an uncharged one needs no rate, only its agreement."""
     by_kind = {
         NO_RATE: ("", "", "NO_RATE", "INVALID_NUMBER"),
         OPEN: ("", "", "", "INVALID_NUMBER"),
@@ -86,8 +85,22 @@ def _reasons() -> pl.Series:
         NO_TERMS + NO_AGREEMENT: ("NO_AGREEMENT",) * 4,
         NO_TERMS + OUTSIDE: ("OUT_OF_RANGE",) * 4,
     }
-    words = [word for kind in sorted(by_kind) for word in by_kind[kind]]
-    return pl.Series([_place(word) if word else _PRICED for word in words], dtype=_INDEX)
+    words = [(word, word or "OUT_OF_RANGE") for kind in sorted(by_kind) for word in by_kind[kind]]
+    places = [_place(word) if word else _PRICED for pair in words for word in pair]
+    return pl.Series(places, dtype=_INDEX)
+
+
+def _pricings(priced: int) -> pl.Series:
+    """How a leg was priced, by four times the kind of its offer, two for one that is charged, and
+    one for an amount; `priced` in the place of "priced"."""
+    kept, nothing = PRICINGS.index("bill_and_keep"), PRICINGS.index("not_chargeable")
+    places = [
+        kept if charged and kind == BILL_AND_KEEP else priced if charged or amount else nothing
+        for kind in range(NO_TERMS + OUTSIDE + 1)
+        for charged in (False, True)
+        for amount in (False, True)
+    ]
+    return pl.Series(places, dtype=_INDEX)
 
 
 def columns_read(agreements: Iterable[Agreement]) -> list[str]:
@@ -154,7 +167,7 @@ class Kernel:
         """Add `_row` (plan row), `_class`, `_rate` (rate row) and the rating time of each leg."""
         plan, side = self.plan, self.side
         trunk = pl.col("in_trunk" if self.leg is Leg.CUSTOMER else "out_trunk")
-        index = trunk.cast(self._trunk_type, strict=False).to_physical().cast(pl.Int64)
+        index = trunk.cast(self._trunk_type, strict=False).to_physical().cast(_INDEX)
         # told by its words: the scan passes over records of our own trunks before it reads the rest
         own = [name for name, is_own in zip(plan.trunks, plan.own, strict=True) if is_own]
         frame = records.filter(~trunk.is_in(own)).with_columns(
@@ -167,34 +180,33 @@ class Kernel:
         frame = self._with_code(frame)
         frame = self._with_class(frame)
         codes = plan.decks.shape[1]
-        place = self._of_row([row.deck * codes for row in plan.rows]) + pl.col("_code").fill_null(0)
-        node = gather(plan.decks.ravel(), place)
-        rate = self._of_row([row.rate_set for row in plan.rows]) + node
+        code = pl.col("_code").fill_null(0).cast(_INDEX)
+        place = self._of_row([row.deck * codes for row in plan.rows], np.uint32) + code
+        node = gather(plan.decks.ravel(), place).cast(_INDEX)
+        rate = self._of_row([row.rate_set for row in plan.rows], np.uint32) + node
         if self._classes:
-            rate = rate + pl.col("_class") * self._of_row([row.stride for row in plan.rows])
+            stride = self._of_row([row.stride for row in plan.rows], np.uint32)
+            rate = rate + pl.col("_class").cast(_INDEX) * stride
         return frame.with_columns(gather(plan.rate_sets, rate).alias("_rate"))
 
-    def _of_row(self, values: Sequence[int]) -> pl.Expr:
+    def _of_row(self, values: Sequence[int], dtype: type = np.int64) -> pl.Expr:
         """A whole number of each leg's plan row."""
-        return gather(np.array(values, np.int64), pl.col("_row"))
+        return gather(np.array(values, dtype), pl.col("_row"))
 
     @cached_property
     def _classes(self) -> bool:
-        """Whether the calling number of any leg matters to its price."""
-        return any(row.scheme != -1 for row in self.plan.rows)
+        """Whether the calling number of any leg of this side matters to its price."""
+        return any(self.plan.rows[row].scheme != -1 for row in np.unique(self.side.rows))
 
     def _cell(self, at: pl.Expr) -> pl.Expr:
         """Place of a record in the leg's table of rows at an instant."""
         plan = self.plan
         segments, trunks, services = self.side.rows.shape
         # a segment's first cell by second; one second more at both ends stands for all beyond
-        known = np.concatenate([[segments - 1], plan.segments, [segments - 1]]).astype(np.int64)
+        known = np.concatenate([[segments - 1], plan.segments, [segments - 1]])
+        cells = (known * (trunks * services)).astype(np.uint32)
         second = _second(plan, at).clip(-1, plan.seconds) + 1
-        return (
-            gather(known * (trunks * services), second)
-            + pl.col("_trunk") * services
-            + pl.col("_svc")
-        )
+        return gather(cells, second) + pl.col("_trunk") * services + pl.col("_svc")
 
     def _event_time(self) -> pl.Expr:
         """The stamp that the agreement rates by, in microseconds since 1970."""
@@ -295,10 +307,9 @@ class Kernel:
         frame = frame.with_columns(self._chargeable(terms).alias("_charged"))
         frame = frame.with_columns(
             pl.when("_charged").then(self._units()).otherwise(0).alias("_units"),
-            self._reason().alias("_reason"),
+            self._fees(terms).alias("_fees"),
         )
-        frame = frame.with_columns(self._fees(terms).alias("_fees"))
-        frame = frame.with_columns(self._out_of_range(terms).alias("_reason"))
+        frame = frame.with_columns(self._reason(terms).alias("_reason"))
         whole, part = self._cost(terms)
         frame = frame.with_columns(whole.alias("_whole"), part.alias("_part"))
         frame = frame.with_columns(amount_of(terms, pl.col("_whole"), pl.col("_part")))
@@ -381,13 +392,13 @@ class Kernel:
     def _units(self) -> pl.Expr:
         """Quantity in steps a/b: the first block, then steps counted from its end (A01 to A12)."""
         quantity, first, step = pl.col("_quantity"), pl.col("_first"), pl.col("_next")
-        further = (quantity - first + step - 1) // step * step
-        return pl.when(quantity <= first).then(first).otherwise(first + further)
+        return first + ((quantity - first + step - 1) // step).clip(0) * step
 
-    def _reason(self) -> pl.Expr:
+    def _reason(self, terms: TermColumns) -> pl.Expr:
         """Why a leg cannot be priced (`_reasons`), or that it comes too late for its agreement."""
-        place = pl.col("_status") * 4 + pl.col("_charged").cast(pl.UInt8) * 2
-        reason = gather(_reasons(), place + pl.col("_code").is_null().cast(pl.UInt8))
+        case = pl.col("_status") * 4 + pl.col("_charged").cast(pl.UInt8) * 2
+        case = (case + pl.col("_code").is_null().cast(pl.UInt8)) * 2
+        reason = gather(_reasons(), case + self._beyond(terms).cast(pl.UInt8))
         late = self._too_late()
         if late is None:
             return reason
@@ -414,8 +425,8 @@ class Kernel:
         fees = pl.when(pl.col("_charged") & (pl.col("_status") == OPEN)).then(call).otherwise(0)
         return fees + terms.value("attempt_e10") if terms.any("attempt_e10") else fees
 
-    def _out_of_range(self, terms: TermColumns) -> pl.Expr:
-        """Refuse amounts that int64 cannot hold, and calls longer than any call."""
+    def _beyond(self, terms: TermColumns) -> pl.Expr:
+        """Whether int64 cannot hold an amount, or a call is longer than any call."""
         beyond = pl.lit(False)
         services = self._services()
         if _VOICE in services:
@@ -423,9 +434,7 @@ class Kernel:
         if services != {_VOICE} or self.plan.dearest_e10 * (MAX_SECONDS // 60 + 1) >= MAX_E10:
             price = pl.max_horizontal(pl.col("_price"), self._first_price(), 1)
             beyond = beyond | (pl.col("_units") // terms.value("per") + 1 > MAX_E10 // price)
-        reason = pl.col("_reason")
-        beyond = (reason == _PRICED) & beyond
-        return pl.when(beyond).then(pl.lit(_place("OUT_OF_RANGE"), _INDEX)).otherwise(reason)
+        return beyond
 
     def _first_price(self) -> pl.Expr:
         return gather(self.plan.offers["first_e10"], pl.col("_offer"))
@@ -502,21 +511,19 @@ class Kernel:
         # blocked codes and none at all have no rate to show
         opened = (pl.col("_status") == OPEN) | (pl.col("_status") == BILL_AND_KEEP)
         offsets = self._of_row([row.offset * _MICRO for row in plan.rows])
-        priced = pl.lit(0) if single is None else pl.when(single).then(0).otherwise(1)
-        pricing = (
-            pl.when(pl.col("_charged") & (pl.col("_status") == BILL_AND_KEEP))
-            .then(3)
-            .when(pl.col("_charged") | (pl.col("_amount") != 0))
-            .then(priced)
-            .otherwise(2)
-        )
+        case = pl.col("_status") * 4 + pl.col("_charged").cast(pl.UInt8) * 2
+        case = case + (pl.col("_amount") != 0).cast(pl.UInt8)
+        pricing = gather(_pricings(PRICINGS.index("priced")), case)
+        if single is not None:
+            parts = gather(_pricings(PRICINGS.index("split")), case)
+            pricing = pl.when(single).then(pricing).otherwise(parts)
         destination = gather(plan.offers["destination"], pl.col("_offer"))
         return frame.with_columns(
             pl.lit(LEGS.index(self.leg.value), _INDEX).alias("_side"),
             opened.alias("_opened"),
             pl.when(opened if single is None else opened & single).then("_price").alias("_price"),
             pl.when(opened).then(destination).alias("_destination"),
-            pricing.cast(_INDEX).alias("_pricing"),
+            pricing.alias("_pricing"),
             ((pl.col("_at") + offsets) // (86400 * _MICRO)).cast(pl.Int32).alias("_local"),
         )
 

@@ -4,6 +4,8 @@ when the increment begins (catalogue C02 to C04, B05).
 Only the few legs that cross come here; the loop is over changes inside a call, not over calls.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 import polars.selectors as cs
@@ -24,18 +26,25 @@ def priced_legs(kernel: Kernel, records: pl.LazyFrame) -> pl.LazyFrame:
     legs = kernel.legs(records)
     if kernel.splits:
         whole = legs.filter(pl.col("reason").ne_missing(BY_PARTS))
-        legs = pl.concat([whole, split_legs(kernel, records).lazy()])
+        legs = pl.concat([whole, *(parts.lazy() for parts in split_legs([kernel], records))])
     # an Enum refuses to be compared with a word that it has not
     return legs.with_columns(cs.enum().cast(pl.Categorical))
 
 
-def split_legs(kernel: Kernel, records: pl.LazyFrame) -> pl.DataFrame:
-    """Price the crossing legs of some records; columns as `Kernel.legs` gives them.
+def split_legs(kernels: Sequence[Kernel], records: pl.LazyFrame) -> list[pl.DataFrame]:
+    """Price the crossing legs of some records, side by side; columns as `Kernel.legs` gives them.
 
     A leg whose later part meets no price is suspended whole, with the reason NO_RATE; one that
     runs past the plan's days, with OUT_OF_RANGE.
     """
-    legs = kernel.crossing(records).collect(engine="streaming")
+    splitting = [kernel for kernel in kernels if kernel.splits]
+    crossing = [kernel.crossing(records) for kernel in splitting]
+    found = pl.collect_all(crossing, engine="streaming")
+    return [_by_parts(kernel, legs) for kernel, legs in zip(splitting, found, strict=True)]
+
+
+def _by_parts(kernel: Kernel, legs: pl.DataFrame) -> pl.DataFrame:
+    """Price legs of `Kernel.crossing`."""
     terms = TermColumns(kernel.plan)
     parts = _Parts(kernel, legs)
     parts.run()

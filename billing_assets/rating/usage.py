@@ -11,7 +11,8 @@ from billing_assets.lake.tables import USAGE_DAILY
 _MEASURES = ("records", "answered", "duration_ms", "quantity", "billed_units", "fees", "amount")
 _KEYS = tuple(name for name in USAGE_DAILY.schema if name not in _MEASURES)
 _OF_AGREEMENT = ("bucket", "leg", "service", "currency")
-_ORDER = ("partner", "destination", *(name for name in _KEYS if name not in _OF_AGREEMENT))
+_FIRST = ("partner", "destination")
+_ORDER = (*_FIRST, *(name for name in _KEYS if name not in (*_FIRST, *_OF_AGREEMENT)))
 
 
 def daily_usage(legs: pl.LazyFrame, records: pl.Expr | None = None) -> pl.DataFrame:
@@ -63,22 +64,33 @@ def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows sorted by many columns of few values each, nulls first, and added up where these are
     equal: by places packed into a few integers, since comparing words column by column takes a
     tenth of a day's rating."""
-    packed, key, room = [], np.zeros(rows.height, np.int64), 1
+    keys, key, room = [], np.zeros(rows.height, np.int64), 1
     for name in _ORDER:
         places, count = _places(rows[name])
         if room * count > _PACKED:
-            packed.append(key)
+            keys.append(key)
             key, room = np.zeros(rows.height, np.int64), 1
         key, room = key * count + places, room * count
-    keys = [*packed, key]
+    keys.append(key)
     order = np.lexsort(keys[::-1])
-    new = np.ones(rows.height, bool)
-    new[1:] = np.logical_or.reduce([np.diff(one[order]) != 0 for one in keys])
+    first = np.ones(rows.height, bool)
+    first[1:] = np.logical_or.reduce([np.diff(one[order]) != 0 for one in keys])
     ordered = rows[order]
-    if new.all():
-        return ordered
-    lines = ordered.group_by(pl.Series("line", np.cumsum(new)), maintain_order=True)
-    return ordered.filter(new).with_columns(lines.agg(pl.col(_MEASURES).sum()).drop("line"))
+    return ordered if first.all() else _added_up(ordered, first)
+
+
+def _added_up(ordered: pl.DataFrame, first: np.ndarray) -> pl.DataFrame:
+    """Rows of which some say the same as the one before them, added up; `first` are the others."""
+    lines = np.cumsum(first) - 1
+    several = np.bincount(lines) > 1
+    sums = (
+        ordered.filter(several[lines])
+        .group_by(pl.Series("line", lines[several[lines]]), maintain_order=True)
+        .agg(pl.col(_MEASURES).sum())
+    )
+    return ordered.filter(first).with_columns(
+        ordered[name].filter(first).scatter(sums["line"], sums[name]) for name in _MEASURES
+    )
 
 
 def _places(column: pl.Series) -> tuple[np.ndarray, int]:
@@ -88,6 +100,10 @@ def _places(column: pl.Series) -> tuple[np.ndarray, int]:
     if isinstance(column.dtype, pl.Enum):
         ranks = column.dtype.categories.rank("ordinal").cast(pl.Int64)
         places, count = ranks.gather(column.to_physical()), len(ranks) + 1
+    elif column.dtype.is_numeric() or column.dtype.is_temporal():
+        whole = column.to_physical().cast(pl.Int64)
+        low, high = whole.min() or 0, whole.max() or 0
+        places, count = whole - low + 1, high - low + 2
     else:
         places = column.rank("dense")
         count = column.len() + 1
