@@ -40,15 +40,17 @@ from billing_assets.reference.load import InForce, Reference, trunk_validity
 from billing_assets.reference.models import Agreement, Calendar, Leg
 
 _KINDS = {"open": OPEN, "blocked": BLOCKED, "bill_and_keep": BILL_AND_KEEP}
-_RATE_SCHEMA = {"rate_id": pl.Int64, "code": pl.Int64, "offer": pl.UInt32}
-_OFFER_SCHEMA = {
-    "destination": pl.String,
-    "price_e10": pl.Int64,
-    "first_e10": pl.Int64,
-    "call_e10": pl.Int64,
-    "terms": pl.UInt32,
-    "kind": pl.UInt8,
-}
+_RATE_SCHEMA = pl.Schema({"rate_id": pl.Int64, "code": pl.Int64, "offer": pl.UInt32})
+_OFFER_SCHEMA = pl.Schema(
+    {
+        "destination": pl.String,
+        "price_e10": pl.Int64,
+        "first_e10": pl.Int64,
+        "call_e10": pl.Int64,
+        "terms": pl.UInt32,
+        "kind": pl.UInt8,
+    }
+)
 _TERMS_OF_ROW = ["first_units", "next_units", "setup_fee_e10", "minimum_e10", "cap_e10"]
 _OFFERED = ["destination", "price_e10", "first_price_e10", "status", *_TERMS_OF_ROW]
 """What a deck row says besides where and when it holds."""

@@ -49,13 +49,13 @@ DAYS_BEFORE, DAYS_AFTER = 1, 3
 class PlanRow:
     """What holds for a trunk and service in a stretch of time.
 
-    `leg` and `service` are the agreement's places in `Leg` and `SERVICES`.    `rate_set` is where the rates of the first class begin; those of each further class begin
-    `stride` later. A record's class is also added to
-    `class_base` to name it. `scheme` is an origin scheme (>= 0), a jurisdiction scheme (<= -2:
-    number -2 - scheme), or -1 where the calling number does not matter. `stamp` is that of the
-    agreement (setup 0, answer 1, end 2; -1 without one); `split` its row in the plan's split
-    tables, or -1 where it prices calls whole. Records that arrive more than `late_us` microseconds
-    after their event are refused; -1: none are.
+    `leg` and `service` are the agreement's places in `Leg` and `SERVICES`. `rate_set` is where
+    the rates of the first class begin; those of each further class begin `stride` later. A
+    record's class is also added to `class_base` to name it. `scheme` is an origin scheme (>= 0),
+    a jurisdiction scheme (<= -2: number -2 - scheme), or -1 where the calling number does not
+    matter. `stamp` is that of the agreement (setup 0, answer 1, end 2; -1 without one); `split`
+    its row in the plan's split tables, or -1 where it prices calls whole. Records that arrive
+    more than `late_us` microseconds after their event are refused; -1: none are.
     """
 
     leg: int

@@ -100,13 +100,13 @@ def _places(column: pl.Series) -> tuple[np.ndarray, int]:
     if isinstance(column.dtype, pl.Enum):
         ranks = column.dtype.categories.rank("ordinal").cast(pl.Int64)
         places, count = ranks.gather(column.to_physical()), len(ranks) + 1
-    elif column.dtype.is_numeric() or column.dtype.is_temporal():
-        whole = column.to_physical().cast(pl.Int64)
-        low, high = whole.min() or 0, whole.max() or 0
-        places, count = whole - low + 1, high - low + 2
+    elif column.dtype == pl.String:
+        places, count = column.rank("dense").cast(pl.Int64), column.len() + 1
     else:
-        places = column.rank("dense")
-        count = column.len() + 1
+        numbers = column.to_physical().cast(pl.Int64)
+        known = numbers.drop_nulls().to_numpy()
+        low, high = int(known.min(initial=0)), int(known.max(initial=0))
+        places, count = numbers - low + 1, high - low + 2
     return places.fill_null(0).to_numpy().astype(np.int64), count
 
 
