@@ -44,8 +44,8 @@ def rate_day(lake: Lake, plan: RatingPlan, *, rerate_request: int | None = None)
         unpriced, sums = _rate(rated, kernels, blocks[0])
         for block in blocks[1:]:
             further, more = _rate(rated, kernels, block)
-            unpriced, sums = pl.concat([unpriced, further]), added([sums, more])
-        usage = as_usage(ungrouped(plan, sums))
+            unpriced, sums = pl.concat([unpriced, further]), [added([*sums, *more])]
+        usage = as_usage(ungrouped(plan, pl.concat(sums)))
         suspended = suspended_legs(unpriced, average_prices(usage))
         outcome = _balanced(plan, pl.concat(blocks), usage, suspended)
     lake.replace_slice(USAGE_DAILY, usage.lazy(), {"day": plan.day})
@@ -59,22 +59,23 @@ BLOCK = 16_000_000
 
 def _rate(
     rated: NewSlice, kernels: Sequence[Kernel], records: pl.LazyFrame
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """Write the priced legs of some records; gives those without a price, and sums by group."""
     legs = pl.concat([kernel.legs(records) for kernel in kernels])
-    aside, sums = rated.write(
-        legs.drop("group"), aside="reason", results=[usage_sums(legs, keys=["group"])]
-    )
-    crossing = aside.filter(pl.col("reason") == BY_PARTS)
+    aside, sums = _written(rated, legs)
+    by_parts = pl.col("reason") == BY_PARTS
+    crossing = aside.filter(by_parts)
     if crossing.is_empty():
-        return aside, sums[0]
-    crossed = pl.col("record_id").is_in(crossing["record_id"].implode())
-    parts = pl.concat(split_legs(kernels, records.filter(crossed))).lazy()
-    failed, more = rated.write(
-        parts.drop("group"), aside="reason", results=[usage_sums(parts, keys=["group"])]
-    )
-    unpriced = aside.filter(pl.col("reason") != BY_PARTS)
-    return pl.concat([unpriced, failed]), added(sums + more)
+        return aside, sums
+    parts = pl.concat([split_legs(kernel, crossing) for kernel in kernels if kernel.splits])
+    failed, more = _written(rated, parts.lazy())
+    return pl.concat([aside.filter(~by_parts), failed]), sums + more
+
+
+def _written(rated: NewSlice, legs: pl.LazyFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    """Write legs; gives those with a reason, which are not written, and sums of the others."""
+    sums = usage_sums(legs, keys=["group"])
+    return rated.write(legs.drop("group"), aside="reason", results=[sums])
 
 
 def _balanced(

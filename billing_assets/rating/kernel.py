@@ -12,7 +12,6 @@ from functools import cached_property
 
 import numpy as np
 import polars as pl
-import polars.selectors as cs
 
 from billing_assets.core.ids import event_code
 from billing_assets.lake.tables import RATED_LEG, UTC_TIME, XDR
@@ -51,6 +50,16 @@ BY_PARTS = "BY_PARTS"
 """In the place of a reason: the leg has more than one price."""
 
 REASON = pl.Enum([*REASONS, BY_PARTS])
+
+_HELD = {
+    "rate_id": "_rate",
+    "code": "_code",
+    "rate_e10": "_class",
+    "fees_e10": "_fees",
+    "amount_e10": "_cell",
+}
+"""Which columns of `rated_leg` hold which places of a leg `BY_PARTS`, so that no record is read
+and found again."""
 
 MAX_DIGITS = 15
 """Digits of the longest number that E.164 allows."""
@@ -149,17 +158,42 @@ class Kernel:
     def legs(self, records: pl.LazyFrame) -> pl.LazyFrame:
         """Price records (columns of `xdr`) at one price each.
 
-        Legs that cross a price change of a splitting agreement have the reason `BY_PARTS`:
-        `split` prices those.
+        Legs that cross a price change of a splitting agreement have the reason `BY_PARTS`, and in
+        the columns that their parts will fill their places in the plan (`_HELD`): `split` prices
+        those.
         """
         return self._labelled(self._priced(self._resolved(records)))
 
-    def crossing(self, records: pl.LazyFrame) -> pl.LazyFrame:
-        """The legs that are priced by parts, in the columns that parts and labels are made of."""
+    def crossable(self, records: pl.LazyFrame) -> pl.LazyFrame:
+        """The records of which a leg of this side may be `BY_PARTS`."""
         trunk = "in_trunk" if self.leg is Leg.CUSTOMER else "out_trunk"
-        records = records.filter(pl.col(trunk).is_in(self.side.split_trunks))
-        legs = self._priced(self._resolved(records)).filter("_split")
-        return legs.select("day", "record_id", "answered", "duration_ms", cs.starts_with("_"))
+        return records.filter(pl.col(trunk).is_in(self.side.split_trunks))
+
+    def crossing(self, legs: pl.DataFrame) -> pl.LazyFrame:
+        """Legs `BY_PARTS` of this side in the columns that parts and labels are made of."""
+        plan = self.plan
+        mine = (pl.col("leg") == self.leg.value) & (pl.col("reason") == BY_PARTS)
+        frame = (
+            legs.lazy()
+            .filter(mine)
+            .select(
+                "day",
+                "record_id",
+                "answered",
+                "duration_ms",
+                pl.col("event_time").dt.epoch("us").alias("_at"),
+                pl.col("quantity").alias("_quantity"),
+                pl.col("billed_units").alias("_units"),
+                *(pl.col(column).alias(name) for column, name in _HELD.items()),
+                pl.lit(True).alias("_charged"),
+                pl.lit(_VOICE, _INDEX).alias("_svc"),
+            )
+        )
+        frame = frame.with_columns(
+            gather(self.side.rows.ravel(), pl.col("_cell")).alias("_row"),
+            gather(plan.rates["offer"], pl.col("_rate")).alias("_offer"),
+        )
+        return frame.with_columns(self._of_offer())
 
     # resolution: which plan row and which rate row
 
@@ -291,13 +325,8 @@ class Kernel:
     def _priced(self, frame: pl.LazyFrame) -> pl.LazyFrame:
         """Add units, amounts, `_reason` and `_split`."""
         plan = self.plan
-        offers, offer = plan.offers, pl.col("_offer")
         frame = frame.with_columns(gather(plan.rates["offer"], pl.col("_rate")).alias("_offer"))
-        frame = frame.with_columns(
-            gather(offers["kind"], offer).alias("_status"),
-            gather(offers["terms"], offer).alias("_terms"),
-            gather(offers["price_e10"], offer).alias("_price"),
-        )
+        frame = frame.with_columns(self._of_offer())
         terms = TermColumns(plan)
         frame = frame.with_columns(
             self._quantity(terms).alias("_quantity"),
@@ -314,6 +343,12 @@ class Kernel:
         frame = frame.with_columns(whole.alias("_whole"), part.alias("_part"))
         frame = frame.with_columns(amount_of(terms, pl.col("_whole"), pl.col("_part")))
         return frame.with_columns(self._crosses().alias("_split"))
+
+    def _of_offer(self) -> list[pl.Expr]:
+        """What each leg's offer says."""
+        named = {"kind": "_status", "terms": "_terms", "price_e10": "_price"}
+        offers, offer = self.plan.offers, pl.col("_offer")
+        return [gather(offers[column], offer).alias(name) for column, name in named.items()]
 
     def _quantity(self, terms: TermColumns) -> pl.Expr:
         """Measured seconds, messages, segments, bytes or events, before increments."""
@@ -496,10 +531,17 @@ class Kernel:
         words = pl.Series([None, *REASON.categories], dtype=REASON)
         frame = self.numbered(frame.with_columns(reason.alias("_reason")))
         group = pl.when(pl.col("_reason") == _PRICED).then(group_of(self.plan))
+        columns = self.label_columns()
+        if self.splits:
+            held = {column: pl.col(place).cast(pl.Int64) for column, place in _HELD.items()}
+            columns |= {
+                name: pl.when("_split").then(place).otherwise(columns[name])
+                for name, place in held.items()
+            }
         return frame.select(
-            *self.label_columns(),
-            gather(words, pl.col("_reason")).alias("reason"),
-            group.alias("group"),
+            **columns,
+            reason=gather(words, pl.col("_reason")),
+            group=group,
         )
 
     def numbered(self, frame: pl.LazyFrame, single: pl.Expr | None = None) -> pl.LazyFrame:
@@ -527,7 +569,7 @@ class Kernel:
             ((pl.col("_at") + offsets) // (86400 * _MICRO)).cast(pl.Int32).alias("_local"),
         )
 
-    def label_columns(self) -> list[pl.Expr]:
+    def label_columns(self) -> dict[str, pl.Expr]:
         """The columns of `rated_leg` from a frame that is `numbered`."""
         plan, rate = self.plan, pl.col("_rate")
         names = words_of(plan) | {
@@ -546,7 +588,7 @@ class Kernel:
             "plan": pl.lit(plan.version, pl.Enum([plan.version])),
             "rerate_request": pl.lit(self.rerate_request, pl.Int64),
         }
-        return [names[column].alias(column) for column in RATED_LEG.schema]
+        return {column: names[column] for column in RATED_LEG.schema}
 
 
 def _place_among(words: Sequence[str], column: str) -> pl.Expr:

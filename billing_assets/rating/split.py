@@ -4,8 +4,6 @@ when the increment begins (catalogue C02 to C04, B05).
 Only the few legs that cross come here; the loop is over changes inside a call, not over calls.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import polars as pl
 import polars.selectors as cs
@@ -25,26 +23,20 @@ def priced_legs(kernel: Kernel, records: pl.LazyFrame) -> pl.LazyFrame:
     """
     legs = kernel.legs(records)
     if kernel.splits:
-        whole = legs.filter(pl.col("reason").ne_missing(BY_PARTS))
-        legs = pl.concat([whole, *(parts.lazy() for parts in split_legs([kernel], records))])
+        crossing = kernel.legs(kernel.crossable(records)).filter(pl.col("reason") == BY_PARTS)
+        parts = split_legs(kernel, crossing.collect(engine="streaming"))
+        legs = pl.concat([legs.filter(pl.col("reason").ne_missing(BY_PARTS)), parts.lazy()])
     # an Enum refuses to be compared with a word that it has not
     return legs.with_columns(cs.enum().cast(pl.Categorical))
 
 
-def split_legs(kernels: Sequence[Kernel], records: pl.LazyFrame) -> list[pl.DataFrame]:
-    """Price the crossing legs of some records, side by side; columns as `Kernel.legs` gives them.
+def split_legs(kernel: Kernel, crossing: pl.DataFrame) -> pl.DataFrame:
+    """Price legs that `Kernel.legs` gave the reason `BY_PARTS`; columns as it gives them.
 
     A leg whose later part meets no price is suspended whole, with the reason NO_RATE; one that
     runs past the plan's days, with OUT_OF_RANGE.
     """
-    splitting = [kernel for kernel in kernels if kernel.splits]
-    crossing = [kernel.crossing(records) for kernel in splitting]
-    found = pl.collect_all(crossing, engine="streaming")
-    return [_by_parts(kernel, legs) for kernel, legs in zip(splitting, found, strict=True)]
-
-
-def _by_parts(kernel: Kernel, legs: pl.DataFrame) -> pl.DataFrame:
-    """Price legs of `Kernel.crossing`."""
+    legs = kernel.crossing(crossing).collect()
     terms = TermColumns(kernel.plan)
     parts = _Parts(kernel, legs)
     parts.run()
@@ -56,12 +48,11 @@ def _by_parts(kernel: Kernel, legs: pl.DataFrame) -> pl.DataFrame:
     )
     priced = priced.with_columns(amount_of(terms, pl.col("_whole"), pl.col("_part")))
     numbered = kernel.numbered(priced, single=pl.col("_single"))
+    group = group_of(kernel.plan, several=~pl.col("_single"))
     labelled = numbered.select(
-        *kernel.label_columns(),
-        pl.col("_reason").alias("reason"),
-        pl.when(pl.col("_reason").is_null())
-        .then(group_of(kernel.plan, several=~pl.col("_single")))
-        .alias("group"),
+        **kernel.label_columns(),
+        reason=pl.col("_reason"),
+        group=pl.when(pl.col("_reason").is_null()).then(group),
     )
     return labelled.collect()
 
