@@ -5,6 +5,7 @@ milliseconds, times are UTC. Words with few values are strings, written dictiona
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import polars as pl
 
@@ -18,7 +19,8 @@ class Table:
 
     `order` is how rows of a slice are sorted, so that readers skip row groups; `about` says
     what each column means where its name does not. `page_bytes` are what a reader decompresses
-    of a column at least.
+    of a column at least. `compression` is zstd, the smallest, or lz4 for what is read far more
+    often than it is written.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Table:
     order: tuple[str, ...] = ()
     about: dict[str, str] = field(default_factory=dict)
     page_bytes: int = 256 * 1024
+    compression: Literal["zstd", "lz4"] = "zstd"
 
 
 _RECORD = {
@@ -130,6 +133,8 @@ XDR = Table(
     ("in_trunk", "out_trunk", "record_id"),
     {**_ABOUT_RECORD, "parts": "how many partial records were merged into this one (1: none)"},
     page_bytes=32 * 1024,
+    # read by each rating, re-rating and itemised document: it takes 28% more room and 40% less time
+    compression="lz4",
 )
 
 DUPLICATE = Table(

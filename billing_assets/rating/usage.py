@@ -1,6 +1,7 @@
 """Rolling legs up into `usage_daily`: what they have in common, their number, units and money."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 import polars as pl
@@ -64,14 +65,20 @@ def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows sorted by many columns of few values each, nulls first, and added up where these are
     equal: by places packed into a few integers, since comparing words column by column takes a
     tenth of a day's rating."""
-    keys, key, room = [], np.zeros(rows.height, np.int64), 1
+    parts: list[list[tuple[pl.Expr, int]]] = [[]]
+    room = 1
     for name in _ORDER:
-        places, count = _places(rows[name])
-        if room * count > _PACKED:
-            keys.append(key)
-            key, room = np.zeros(rows.height, np.int64), 1
-        key, room = key * count + places, room * count
-    keys.append(key)
+        place, count = _places(rows[name])
+        if parts[-1] and room * count > _PACKED:
+            parts.append([])
+            room = 1
+        parts[-1].append((place, count))
+        room *= count
+    packed = rows.select(
+        reduce(lambda key, part: key * part[1] + part[0], some, pl.lit(0)).alias(str(number))
+        for number, some in enumerate(parts)
+    )
+    keys = [key.to_numpy() for key in packed.iter_columns()]
     order = np.lexsort(keys[::-1])
     first = np.ones(rows.height, bool)
     first[1:] = np.logical_or.reduce([np.diff(one[order]) != 0 for one in keys])
@@ -93,21 +100,20 @@ def _added_up(ordered: pl.DataFrame, first: np.ndarray) -> pl.DataFrame:
     )
 
 
-def _places(column: pl.Series) -> tuple[np.ndarray, int]:
+def _places(column: pl.Series) -> tuple[pl.Expr, int]:
     """The place of each value among the column's, in ascending order, and how many there are."""
+    name = pl.col(column.name)
     if isinstance(column.dtype, pl.Categorical):
-        column = column.cast(pl.Enum(column.unique().drop_nulls().cast(pl.String).sort()))
+        words = column.unique().drop_nulls().cast(pl.String).sort()
+        name, column = name.cast(pl.Enum(words)), pl.Series(dtype=pl.Enum(words))
     if isinstance(column.dtype, pl.Enum):
         ranks = column.dtype.categories.rank("ordinal").cast(pl.Int64)
-        places, count = ranks.gather(column.to_physical()), len(ranks) + 1
-    elif column.dtype == pl.String:
-        places, count = column.rank("dense").cast(pl.Int64), column.len() + 1
-    else:
-        numbers = column.to_physical().cast(pl.Int64)
-        known = numbers.drop_nulls().to_numpy()
-        low, high = int(known.min(initial=0)), int(known.max(initial=0))
-        places, count = numbers - low + 1, high - low + 2
-    return places.fill_null(0).to_numpy().astype(np.int64), count
+        return pl.lit(ranks).gather(name.to_physical()).fill_null(0), len(ranks) + 1
+    if column.dtype == pl.String:
+        return name.rank("dense").cast(pl.Int64).fill_null(0), column.len() + 1
+    known = column.to_physical().drop_nulls().to_numpy()
+    low, high = int(known.min(initial=0)), int(known.max(initial=0))
+    return (name.to_physical().cast(pl.Int64) - (low - 1)).fill_null(0), high - low + 2
 
 
 _PACKED = 2**62
