@@ -11,7 +11,7 @@ from billing_assets.core.errors import BillingError
 from billing_assets.lake.store import Lake, NewSlice
 from billing_assets.lake.tables import RATED_LEG, SUSPENSE, USAGE_DAILY, XDR
 from billing_assets.rating.kernel import BY_PARTS, Kernel
-from billing_assets.rating.labels import added, ungrouped
+from billing_assets.rating.labels import added, bucket_of_group, ungrouped
 from billing_assets.rating.plan import RatingPlan
 from billing_assets.rating.split import split_legs
 from billing_assets.rating.usage import as_usage, average_prices, daily_usage, usage_sums
@@ -45,12 +45,22 @@ def rate_day(lake: Lake, plan: RatingPlan, *, rerate_request: int | None = None)
         for block in blocks[1:]:
             further, more = _rate(rated, kernels, block)
             unpriced, sums = pl.concat([unpriced, further]), [added([*sums, *more])]
-        usage = as_usage(ungrouped(plan, pl.concat(sums)))
-        suspended = suspended_legs(unpriced, average_prices(usage))
-        outcome = _balanced(plan, pl.concat(blocks), usage, suspended)
-    lake.replace_slice(USAGE_DAILY, usage.lazy(), {"day": plan.day})
+        counted = pl.concat(sums).filter(pl.col("group").is_not_null())
+        records, legs = _balanced(plan, pl.concat(blocks), counted, unpriced)
+    with lake.replacing(USAGE_DAILY, {"day": plan.day}) as usage:
+        totals = _written_usage(usage, plan, counted)
+    suspended = suspended_legs(unpriced, average_prices(totals))
     lake.replace_slice(SUSPENSE, suspended, {"day": plan.day, "stage": "rating"})
-    return outcome
+    amounts = totals.group_by("currency").agg(pl.col("amount").sum()).sort("currency")
+    return DayRated(
+        day=plan.day,
+        plan=plan.version,
+        records=records,
+        legs=legs,
+        rated=int(totals["records"].sum()),
+        suspended=suspended.height,
+        amounts=dict(amounts.iter_rows()),
+    )
 
 
 BLOCK = 16_000_000
@@ -72,6 +82,27 @@ def _rate(
     return pl.concat([aside.filter(~by_parts), failed]), sums + more
 
 
+def _written_usage(new: NewSlice, plan: RatingPlan, sums: pl.DataFrame) -> pl.DataFrame:
+    """Write rows of `usage_daily` from sums by group, some buckets at a time, which keeps memory
+    flat; gives what they add up to."""
+    pieces = max(1, -(-sums.height // USAGE_ROWS))
+    totals = []
+    for number in range(pieces):
+        mine = bucket_of_group(plan) % pieces == number
+        usage = as_usage(ungrouped(plan, sums.filter(mine)))
+        new.write(usage.lazy())
+        totals.append(
+            usage.group_by(
+                "partner", "leg", "service", "currency", (pl.col("quantity") > 0).alias("counted")
+            ).agg(pl.col("records", "quantity", "amount").sum())
+        )
+    return pl.concat(totals)
+
+
+USAGE_ROWS = 250_000
+"""About how many rows of `usage_daily` are named, sorted and written at once."""
+
+
 def _written(rated: NewSlice, legs: pl.LazyFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """Write legs; gives those with a reason, which are not written, and sums of the others."""
     sums = usage_sums(legs, keys=["group"])
@@ -79,28 +110,19 @@ def _written(rated: NewSlice, legs: pl.LazyFrame) -> tuple[pl.DataFrame, list[pl
 
 
 def _balanced(
-    plan: RatingPlan, records: pl.LazyFrame, usage: pl.DataFrame, suspended: pl.DataFrame
-) -> DayRated:
-    """What became of a day's legs; raises `BillingError` unless it is all of them."""
+    plan: RatingPlan, records: pl.LazyFrame, counted: pl.DataFrame, unpriced: pl.DataFrame
+) -> tuple[int, int]:
+    """How many records and legs a day has; raises `BillingError` unless all its legs are in the
+    sums by group or wait."""
     expected = _expected_legs(plan, records)
-    outcome = DayRated(
-        day=plan.day,
-        plan=plan.version,
-        records=expected["records"],
-        legs=expected["legs"],
-        rated=int(usage["records"].sum()),
-        suspended=suspended.height,
-        amounts=dict(
-            usage.group_by("currency").agg(pl.col("amount").sum()).sort("currency").iter_rows()
-        ),
-    )
-    if outcome.rated + outcome.suspended != outcome.legs:
+    rated = int(counted["records"].sum())
+    if rated + unpriced.height != expected["legs"]:
         raise BillingError(
-            f"balance of {plan.day} is not zero: {outcome.legs} legs, {outcome.rated} rated, "
-            f"{outcome.suspended} in suspense",
+            f"balance of {plan.day} is not zero: {expected['legs']} legs, {rated} rated, "
+            f"{unpriced.height} in suspense",
             hint="the day stays as it was; please report this as a defect",
         )
-    return outcome
+    return expected["records"], expected["legs"]
 
 
 def _expected_legs(plan: RatingPlan, records: pl.LazyFrame) -> dict[str, int]:

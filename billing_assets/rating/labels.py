@@ -106,14 +106,21 @@ def added(sums: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return whole.group_by("group").agg(pl.all().sum()).collect(engine="streaming")
 
 
+def bucket_of_group(plan: RatingPlan) -> pl.Expr:
+    """The bucket of a group's partner (Int32), of a column `group`."""
+    _, *rooms = _rooms(plan).values()
+    place = pl.col("group") // prod(rooms)
+    return gather(np.array([r.bucket for r in plan.rows], np.int32), place)
+
+
 def ungrouped(plan: RatingPlan, sums: pl.DataFrame) -> pl.DataFrame:
-    """Sums by group, with the words and the rate that a group stands for in its place; legs
-    without a price left out. Several rows may say the same."""
+    """Sums by group, with the words and the rate that a group stands for in its place. Several
+    rows may say the same."""
     rest, places = pl.col("group"), {}
     for name, room in reversed(_rooms(plan).items()):
         places[name] = rest % room if name != "_row" else rest
         rest = rest // room
-    numbered = sums.filter(pl.col("group").is_not_null()).with_columns(
+    numbered = sums.with_columns(
         place.cast(pl.Int32 if name == "_local" else pl.UInt32).alias(name)
         for name, place in places.items()
     )
@@ -127,8 +134,9 @@ def ungrouped(plan: RatingPlan, sums: pl.DataFrame) -> pl.DataFrame:
         gather(np.array([r.service for r in plan.rows], np.int32), row).alias("_svc"),
         pl.col("_local") + _first_day(plan),
     )
-    named = numbered.with_columns(word.alias(name) for name, word in words_of(plan).items())
-    return named.with_columns(pl.lit(plan.day).alias("day"))
+    measures = [name for name in sums.columns if name != "group"]
+    words = words_of(plan)
+    return numbered.select(pl.lit(plan.day).alias("day"), "rate_e10", *measures, **words)
 
 
 def _rooms(plan: RatingPlan) -> dict[str, int]:
