@@ -15,7 +15,7 @@ import polars as pl
 
 from billing_assets.core.ids import event_code
 from billing_assets.lake.tables import RATED_LEG, UTC_TIME, XDR
-from billing_assets.rating.labels import LEGS, PRICINGS, gather, group_of, words_of
+from billing_assets.rating.labels import LEG, PRICINGS, gather, group_of, words_of
 from billing_assets.rating.plan import (
     A_KINDS,
     BILL_AND_KEEP,
@@ -561,7 +561,6 @@ class Kernel:
             pricing = pl.when(single).then(pricing).otherwise(parts)
         destination = gather(plan.offers["destination"], pl.col("_offer"))
         return frame.with_columns(
-            pl.lit(LEGS.index(self.leg.value), _INDEX).alias("_side"),
             opened.alias("_opened"),
             pl.when(opened if single is None else opened & single).then("_price").alias("_price"),
             pl.when(opened).then(destination).alias("_destination"),
@@ -573,6 +572,7 @@ class Kernel:
         """The columns of `rated_leg` from a frame that is `numbered`."""
         plan, rate = self.plan, pl.col("_rate")
         names = words_of(plan) | {
+            "leg": pl.lit(self.leg.value, LEG),
             "record_id": pl.col("record_id"),
             "day": pl.col("day"),
             "rate_id": pl.when("_opened").then(gather(plan.rates["rate_id"], rate)),

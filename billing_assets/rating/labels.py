@@ -1,8 +1,8 @@
 """A leg's numbers in words, and the numbers of its group in `usage_daily` as one integer.
 
-The kernel knows a leg by places in the plan's tables: `_side` (customer 0, supplier 1), `_svc`,
-`_row` (plan row), `_class` (of the calling number), `_offer`, `_destination` (null: none),
-`_pricing` and `_local` (day in the agreement's zone, days since 1970).
+The kernel knows a leg by places in the plan's tables: `_svc`, `_row` (plan row), `_class` (of the
+calling number), `_offer`, `_destination` (null: none), `_pricing` and `_local` (day in the
+agreement's zone, days since 1970).
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from billing_assets.reference.models import Leg
 
 PRICINGS = ("priced", "split", "not_chargeable", "bill_and_keep")
 LEGS = tuple(leg.value for leg in Leg)
+LEG = pl.Enum(LEGS)
 
 _PARTS = ("_row", "_class", "_offer", "_several", "_pricing", "_local")
 """What the number of a group is made of; `_several`: more than one price, so none to show."""
@@ -34,7 +35,7 @@ def gather(values: np.ndarray | pl.Series, index: pl.Expr) -> pl.Expr:
 
 
 def words_of(plan: RatingPlan) -> dict[str, pl.Expr]:
-    """The columns of `rated_leg` that a leg's numbers say, by name.
+    """The columns of `rated_leg`, but the leg, that its numbers say, by name.
 
     Words are Enums, so that gathering and writing them moves integers.
     """
@@ -46,7 +47,6 @@ def words_of(plan: RatingPlan) -> dict[str, pl.Expr]:
     names = gather(np.array([r.class_base for r in rows], np.int64), row) + pl.col("_class")
     return {
         "bucket": gather(np.array([r.bucket for r in rows], np.int32), row),
-        "leg": words(LEGS, "_side"),
         "service": words(SERVICES, "_svc"),
         "partner": words([r.partner for r in rows], "_row"),
         "account": words([r.account for r in rows], "_row"),
@@ -127,16 +127,17 @@ def ungrouped(plan: RatingPlan, sums: pl.DataFrame) -> pl.DataFrame:
     offers, offer, row = plan.offers, pl.col("_offer"), pl.col("_row")
     shown = gather(plan.offers_shown, offer)
     several = pl.col("_several") == 1
+    leg_of = dict(enumerate(LEGS))
     numbered = numbered.with_columns(
         pl.when(shown).then(gather(offers["destination"], offer)).alias("_destination"),
         pl.when(shown & ~several).then(gather(offers["price_e10"], offer)).alias("rate_e10"),
-        gather(np.array([r.leg for r in plan.rows], np.int32), row).alias("_side"),
+        gather(pl.Series([leg_of.get(r.leg) for r in plan.rows], dtype=LEG), row).alias("leg"),
         gather(np.array([r.service for r in plan.rows], np.int32), row).alias("_svc"),
         pl.col("_local") + _first_day(plan),
     )
     measures = [name for name in sums.columns if name != "group"]
     words = words_of(plan)
-    return numbered.select(pl.lit(plan.day).alias("day"), "rate_e10", *measures, **words)
+    return numbered.select(pl.lit(plan.day).alias("day"), "leg", "rate_e10", *measures, **words)
 
 
 def _rooms(plan: RatingPlan) -> dict[str, int]:
