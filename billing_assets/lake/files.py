@@ -80,7 +80,6 @@ def write_files(
             file_path_provider=place,
             approximate_bytes_per_file=None,
         ),
-        # measured on 5 million rated legs: 8% more CPU than lz4 or snappy, a quarter less space
         compression=table.compression,
         compression_level=1 if table.compression == "zstd" else None,
         row_group_size=_GROUP_ROWS,
