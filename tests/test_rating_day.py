@@ -176,6 +176,42 @@ def test_usage_of_a_day_adds_rounded_records_exactly(tmp_path: Path) -> None:
     assert (usage["records"], usage["quantity"], usage["billed_units"]) == (300, 28500, 28500)
 
 
+def test_rows_that_differ_by_fees_alone_are_one_line_of_usage(tmp_path: Path) -> None:
+    alike = {"destination": "UK", "rate": "0.60"}
+    deck = [{"code": 4470, "setup_fee": "0.10", **alike}, {"code": 4479, **alike}]
+    lake, _ = rated(
+        tmp_path,
+        reference(agreement(rates=deck)),
+        *(record(n, b=f"447{n % 2 * 9}12345678") for n in range(1, 6)),
+    )
+    (usage,) = lake.scan(USAGE_DAILY).collect().rows(named=True)
+    # five minutes at 0.60, two of the calls to 4470
+    assert (usage["records"], usage["rate_e10"]) == (5, 6 * 10**9)
+    assert (usage["fees"], usage["amount"]) == (Decimal("0.2"), Decimal("3.2"))
+
+
+def test_usage_that_is_written_in_pieces_is_the_usage_written_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"P{n:02d}" for n in range(1, 9)]
+    deck = [{"code": code, "destination": str(code), "rate": f"0.{code}"} for code in (33, 44)]
+    data = reference(
+        *(agreement(n, partner=n, accounts=[f"{n}-A"], rates=deck) for n in names),
+        partners=[partner(name) for name in names],
+    )
+    calls = (
+        record(n, seconds=n, in_trunk=f"sw/{names[n % 8]}", b=f"{(33, 44)[n % 3 % 2]}123456789")
+        for n in range(1, 60)
+    )
+    lake, outcome = rated(tmp_path, data, *calls)
+    once = lake.scan(USAGE_DAILY).collect()
+    assert once["bucket"].n_unique() > 1
+    monkeypatch.setattr("billing_assets.rating.day.USAGE_ROWS", 1)
+    assert rate_day(lake, compile_plan(data, TEN, buckets=4)) == outcome
+    keys = ("bucket", "partner", "destination")
+    assert lake.scan(USAGE_DAILY).collect().sort(keys).equals(once.sort(keys))
+
+
 def test_legs_that_stand_for_many_records_weigh_as_many(tmp_path: Path) -> None:
     data = reference(agreement(rates=[{"code": 44, "rate": "0.0035"}], setup_fee="0.01"))
     lake, _ = rated(tmp_path, data, record(1, seconds=95), record(2, answered=False))

@@ -84,7 +84,7 @@ def _rate(
 
 def _written_usage(new: NewSlice, plan: RatingPlan, sums: pl.DataFrame) -> pl.DataFrame:
     """Write rows of `usage_daily` from sums by group, some buckets at a time, which keeps memory
-    flat; gives what they add up to."""
+    flat; gives what they add up to. Raises `BillingError` unless that is all of the sums."""
     pieces = max(1, -(-sums.height // USAGE_ROWS))
     totals = []
     for number in range(pieces):
@@ -96,7 +96,14 @@ def _written_usage(new: NewSlice, plan: RatingPlan, sums: pl.DataFrame) -> pl.Da
                 "partner", "leg", "service", "currency", (pl.col("quantity") > 0).alias("counted")
             ).agg(pl.col("records", "quantity", "amount").sum())
         )
-    return pl.concat(totals)
+    written = pl.concat(totals)
+    if written["records"].sum() != sums["records"].sum():
+        raise BillingError(
+            f"usage of {plan.day} is not its rated legs: {sums['records'].sum()} legs, "
+            f"{written['records'].sum()} in its rows",
+            hint="the day's usage stays as it was; please report this as a defect",
+        )
+    return written
 
 
 USAGE_ROWS = 250_000
@@ -159,7 +166,7 @@ def suspended_legs(unpriced: pl.DataFrame, averages: pl.DataFrame) -> pl.DataFra
     sound = pl.col("quantity") <= _MOST_ESTIMATED
     estimate = pl.col("total_e10") * pl.when(sound).then("quantity") // pl.col("priced_quantity")
     return (
-        waiting.join(averages, on=["partner", "leg", "service"], how="left")
+        waiting.join(averages, on=["partner", "leg", "service"], how="left", validate="m:1")
         .with_columns(
             estimate.cast(pl.Int64, strict=False).alias("at_risk_e10"),
             pl.col("reason").replace_strict(_DETAILS, default=None).alias("detail"),
