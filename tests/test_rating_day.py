@@ -65,6 +65,35 @@ def test_what_has_no_price_waits_with_its_reason_and_is_never_priced_zero(
     assert lake.scan(SUSPENSE).select(pl.col("detail").is_null().any()).collect().item() is False
 
 
+def test_an_unknown_trunk_waits_whatever_the_terms_of_the_others(tmp_path: Path) -> None:
+    deck = [{"code": 44, "rate": "0.60"}]
+    terms = [
+        {"increments": "60/60", "setup_fee": "0.10", "cap": "9", "minimum_duration": 30},
+        {"increments": "1/1", "minimum": "0.01", "attempt_fee": "0.02"},
+    ]
+    names = ["P01", "P03"]
+    data = reference(
+        *(
+            agreement(name, partner=name, accounts=[f"{name}-A"], rates=deck, **some)
+            for name, some in zip(names, terms, strict=True)
+        ),
+        agreement("S", service="sms", rates=deck),
+        partners=[partner(name) for name in (*names, "P02")],
+    )
+    lake, outcome = rated(
+        tmp_path,
+        data,
+        *(record(n, in_trunk=f"sw/{name}") for n, name in enumerate([*names, "P02", "NEW"], 1)),
+        record(5, in_trunk="sw/NEW", answered=False),
+    )
+    assert rows(lake, SUSPENSE, "record_id", "reason") == [
+        (3, "NO_AGREEMENT"),
+        (4, "UNKNOWN_TRUNK"),
+        (5, "UNKNOWN_TRUNK"),
+    ]
+    assert (outcome.rated, outcome.suspended) == (2, 3)
+
+
 def test_money_at_risk_is_the_partner_s_average_of_the_day(
     tmp_path: Path, voice: Reference
 ) -> None:

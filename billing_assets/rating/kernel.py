@@ -430,10 +430,14 @@ class Kernel:
         return first + ((quantity - first + step - 1) // step).clip(0) * step
 
     def _reason(self, terms: TermColumns) -> pl.Expr:
-        """Why a leg cannot be priced (`_reasons`), or that it comes too late for its agreement."""
+        """Why a leg cannot be priced (`_reasons`), or that it comes too late for its agreement.
+
+        What cannot be told is beyond all bounds: null would mean that there is a price.
+        """
         case = pl.col("_status") * 4 + pl.col("_charged").cast(pl.UInt8) * 2
         case = (case + pl.col("_code").is_null().cast(pl.UInt8)) * 2
-        reason = gather(_reasons(), case + self._beyond(terms).cast(pl.UInt8))
+        beyond = self._beyond(terms).fill_null(True).cast(pl.UInt8)
+        reason = gather(_reasons(), case + beyond).fill_null(_place("OUT_OF_RANGE"))
         late = self._too_late()
         if late is None:
             return reason

@@ -28,15 +28,15 @@ class TermColumns:
         """The largest value of a whole-number term."""
         return max(int(value) for value in self.values(name))
 
-    def value(self, name: str, otherwise: int = 0) -> pl.Expr:
-        """A whole-number term of each leg."""
+    def value(self, name: str) -> pl.Expr:
+        """A whole-number term of each leg; legs without an agreement, which are not priced, have
+        that of some terms in use."""
         values = set(self.values(name))
         if len(values) == 1:
             return pl.lit(int(values.pop()), pl.Int64)
-        column = [
-            getattr(t, name) if n in set(self.used) else otherwise for n, t in enumerate(self.terms)
-        ]
-        return gather(pl.Series(column, dtype=pl.Int64), pl.col("_terms"))
+        column = np.full(len(self.terms), self.values(name)[0], np.int64)
+        column[self.used] = self.values(name)
+        return gather(column, pl.col("_terms"))
 
     def flag(self, name: str) -> pl.Expr:
         """A yes-or-no term of each leg."""
@@ -83,7 +83,7 @@ def amount_of(terms: TermColumns, whole: pl.Expr, part: pl.Expr) -> pl.Expr:
         part = pl.when(raised).then(0).otherwise(part)
         whole = pl.when(raised).then(low).otherwise(whole)
     if set(terms.values("cap_e10")) != {-1}:
-        high = terms.value("cap_e10", -1)
+        high = terms.value("cap_e10")
         capped = (high >= 0) & ((whole > high) | ((whole == high) & (part > 0)))
         part = pl.when(capped).then(0).otherwise(part)
         whole = pl.when(capped).then(high).otherwise(whole)
