@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing_assets.rating.codes import MAX_DIGITS, build_code_index
+from billing_assets.intake.numbers import MAX_KEPT
+from billing_assets.rating.codes import build_code_index
 
 CODES = st.lists(st.integers(1, 10**15 - 1), min_size=1, max_size=40)
-NUMBERS = st.lists(st.integers(1, 10**MAX_DIGITS - 1), min_size=1, max_size=40)
+NUMBERS = st.lists(st.integers(1, 10**MAX_KEPT - 1), min_size=1, max_size=40)
 
 
 def longest(codes: set[str], number: str) -> int:
@@ -27,7 +28,7 @@ def test_a_number_finds_its_longest_code_however_long_both_are(
     for code in codes:
         digits = str(code)
         cut = data.draw(st.integers(1, len(digits)))
-        room = data.draw(st.integers(0, MAX_DIGITS - len(digits)))
+        room = data.draw(st.integers(0, MAX_KEPT - len(digits)))
         numbers += [int(digits[:cut]), code, code * 10**room]
     index = build_code_index([np.array(codes, np.int64)], head)
     frame = pl.DataFrame({"number": numbers}).with_columns(

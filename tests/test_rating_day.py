@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from billing_assets.core.errors import BillingError
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATED_LEG, SUSPENSE, USAGE_DAILY, XDR
 from billing_assets.rating.compile import compile_plan
@@ -239,6 +240,15 @@ def test_usage_that_is_written_in_pieces_is_the_usage_written_at_once(
     assert rate_day(lake, compile_plan(data, TEN, buckets=4)) == outcome
     keys = ("bucket", "partner", "destination")
     assert lake.scan(USAGE_DAILY).collect().sort(keys).equals(once.sort(keys))
+
+
+def test_a_plan_whose_groups_no_integer_tells_apart_is_refused_before_it_prices(
+    tmp_path: Path, voice: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("billing_assets.rating.labels._DAYS", 2**62)
+    with pytest.raises(BillingError, match="the plan of 2026-03-10 is too large"):
+        rated(tmp_path, voice, record(1))
+    assert Lake(str(tmp_path / "lake")).scan(RATED_LEG).collect().is_empty()
 
 
 def test_legs_that_stand_for_many_records_weigh_as_many(tmp_path: Path) -> None:

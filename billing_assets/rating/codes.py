@@ -12,6 +12,8 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
+from billing_assets.intake.numbers import MAX_KEPT
+
 HEAD = 7
 """Digits of the first level where codes are many and most of them longer than a country's."""
 FEW_HEAD = 5
@@ -22,9 +24,7 @@ BLOCK = 111
 
 NO_CODE = 0
 _WIDE = 500
-MAX_DIGITS = 18
-"""Digits of the longest number that records keep; codes have up to 15 of them."""
-_POWERS = 10 ** np.arange(MAX_DIGITS + 1, dtype=np.int64)
+_POWERS = 10 ** np.arange(MAX_KEPT + 1, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,15 @@ class CodeIndex:
         digits, size = pl.col(number), pl.col(length)
         head = self.head
         # one product, then quotients by constants, which take a third of those by a column
-        spare = (MAX_DIGITS - size).clip(0, MAX_DIGITS)
+        spare = (MAX_KEPT - size).clip(0, MAX_KEPT)
         frame = frame.with_columns((digits * _gather(_POWERS, spare)).alias("_aligned"))
-        first = pl.col("_aligned") // int(_POWERS[MAX_DIGITS - head])
+        first = pl.col("_aligned") // int(_POWERS[MAX_KEPT - head])
         place = pl.when(size >= head).then(first).otherwise(digits + 10**head)
         frame = frame.with_columns(_gather(self.levels[0], place).alias(name))
         cell = pl.col(name)
         for depth, table in enumerate(self.levels[1:], start=1):
             known = head + STEP * depth
-            two = pl.col("_aligned") // int(_POWERS[MAX_DIGITS - known]) % 100
+            two = pl.col("_aligned") // int(_POWERS[MAX_KEPT - known]) % 100
             place = (
                 pl.when(size >= known)
                 .then(two)

@@ -459,7 +459,7 @@ class _Compiler:
         return self._add(
             pl.DataFrame({"rate_id": [0], "code": [0]}),
             pl.DataFrame([offer], schema=_OFFER_SCHEMA, orient="row"),
-            np.zeros(1),
+            np.zeros(1, np.uint32),
         )
 
     def _block(self, agreement: InForce, per_unit: int, per_call: int) -> int:

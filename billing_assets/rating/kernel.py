@@ -82,9 +82,15 @@ def _place(reason: str) -> int:
     return [*REASONS, BY_PARTS].index(reason) + 1
 
 
+def _case() -> pl.Expr:
+    """Four times the kind of a leg's offer, and two for one that is charged (UInt8)."""
+    return pl.col("_status") * 4 + pl.col("_charged").cast(pl.UInt8) * 2
+
+
 def _reasons() -> pl.Series:
-    """Why a leg has no price, by `_case`, twice, and one for an amount or a call beyond all
-    bounds; an uncharged one needs no rate, only its agreement."""
+    """Why a leg has no price, by twice its `_case` with one for a number that no code can match,
+    and one for an amount or a call beyond all bounds; an uncharged leg needs no rate, only its
+    agreement."""
     by_kind = {
         NO_RATE: ("", "", "NO_RATE", "INVALID_NUMBER"),
         OPEN: ("", "", "", "INVALID_NUMBER"),
@@ -100,8 +106,8 @@ def _reasons() -> pl.Series:
 
 
 def _pricings(priced: int) -> pl.Series:
-    """How a leg was priced, by four times the kind of its offer, two for one that is charged, and
-    one for an amount; `priced` in the place of "priced"."""
+    """How a leg was priced, by its `_case` with one for an amount; `priced` is what charged legs
+    are."""
     kept, nothing = PRICINGS.index("bill_and_keep"), PRICINGS.index("not_chargeable")
     places = [
         kept if charged and kind == BILL_AND_KEEP else priced if charged or amount else nothing
@@ -151,6 +157,10 @@ class Kernel:
         """Whether any leg may be priced by parts (`split.priced_legs`)."""
         return bool(self.side.split_trunks)
 
+    @property
+    def _trunk(self) -> pl.Expr:
+        return pl.col("in_trunk" if self.leg is Leg.CUSTOMER else "out_trunk")
+
     @cached_property
     def _trunk_type(self) -> pl.Enum:
         return pl.Enum(self.plan.trunks)
@@ -166,8 +176,7 @@ class Kernel:
 
     def crossable(self, records: pl.LazyFrame) -> pl.LazyFrame:
         """The records of which a leg of this side may be `BY_PARTS`."""
-        trunk = "in_trunk" if self.leg is Leg.CUSTOMER else "out_trunk"
-        return records.filter(pl.col(trunk).is_in(self.side.split_trunks))
+        return records.filter(self._trunk.is_in(self.side.split_trunks))
 
     def crossing(self, legs: pl.DataFrame) -> pl.LazyFrame:
         """Legs `BY_PARTS` of this side in the columns that parts and labels are made of."""
@@ -200,7 +209,7 @@ class Kernel:
     def _resolved(self, records: pl.LazyFrame) -> pl.LazyFrame:
         """Add `_row` (plan row), `_class`, `_rate` (rate row) and the rating time of each leg."""
         plan, side = self.plan, self.side
-        trunk = pl.col("in_trunk" if self.leg is Leg.CUSTOMER else "out_trunk")
+        trunk = self._trunk
         index = trunk.cast(self._trunk_type, strict=False).to_physical().cast(_INDEX)
         # told by its words: the scan passes over records of our own trunks before it reads the rest
         own = [name for name, is_own in zip(plan.trunks, plan.own, strict=True) if is_own]
@@ -434,8 +443,7 @@ class Kernel:
 
         What cannot be told is beyond all bounds: null would mean that there is a price.
         """
-        case = pl.col("_status") * 4 + pl.col("_charged").cast(pl.UInt8) * 2
-        case = (case + pl.col("_code").is_null().cast(pl.UInt8)) * 2
+        case = (_case() + pl.col("_code").is_null().cast(pl.UInt8)) * 2
         beyond = self._beyond(terms).fill_null(True).cast(pl.UInt8)
         reason = gather(_reasons(), case + beyond).fill_null(_place("OUT_OF_RANGE"))
         late = self._too_late()
@@ -557,8 +565,7 @@ class Kernel:
         # blocked codes and none at all have no rate to show
         opened = (pl.col("_status") == OPEN) | (pl.col("_status") == BILL_AND_KEEP)
         offsets = self._of_row([row.offset * _MICRO for row in plan.rows])
-        case = pl.col("_status") * 4 + pl.col("_charged").cast(pl.UInt8) * 2
-        case = case + (pl.col("_amount") != 0).cast(pl.UInt8)
+        case = _case() + (pl.col("_amount") != 0).cast(pl.UInt8)
         pricing = gather(_pricings(PRICINGS.index("priced")), case)
         if single is not None:
             parts = gather(_pricings(PRICINGS.index("split")), case)
