@@ -82,6 +82,7 @@ def write_files(
         ),
         compression=table.compression,
         compression_level=1 if table.compression == "zstd" else None,
+        statistics=table.bounds,
         row_group_size=_GROUP_ROWS,
         data_page_size=table.page_bytes,
         metadata={"ARROW:schema": _arrow_schema(table)},
