@@ -1,6 +1,7 @@
 """What the log says of each data file, and what other readers of Delta make of it."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -144,6 +145,7 @@ def test_a_reader_of_the_log_skips_files_by_bounds(lake: Lake):
     assert delta.file_uris(file_pruning_predicate="amount_e10 > 300") == []
 
 
+@pytest.mark.parametrize("bounds", [True, False])
 @pytest.mark.parametrize(
     ("expression", "predicate", "count"),
     [
@@ -158,17 +160,44 @@ def test_a_reader_of_the_log_skips_files_by_bounds(lake: Lake):
     ],
 )
 def test_every_reader_finds_the_same_rows(
-    lake: Lake, rows: pl.DataFrame, expression: ds.Expression, predicate: pl.Expr, count: int
+    lake: Lake,
+    rows: pl.DataFrame,
+    expression: ds.Expression,
+    predicate: pl.Expr,
+    count: int,
+    bounds: bool,
 ):
     words = rows.with_columns(pl.col("word").cast(pl.Categorical))
-    lake.replace_slice(EVERY_TYPE, words, FIRST)
-    location = f"{lake.uri}/every_type"
-    assert lake.scan(EVERY_TYPE).filter(predicate).collect().height == count
-    assert lake.dataset(EVERY_TYPE).to_table(filter=expression).num_rows == count
-    assert pl.scan_delta(location).filter(predicate).collect().height == count
+    lake.replace_slice(replace(EVERY_TYPE, bounds=bounds), words, FIRST)
+    assert found(lake, EVERY_TYPE, expression, predicate) == [count] * 4
+
+
+def found(lake: Lake, table: Table, expression: ds.Expression, predicate: pl.Expr) -> list[int]:
+    """How many rows each reader finds: Polars and Arrow by our own lists of files, and both by
+    those of delta-rs."""
+    location = f"{lake.uri}/{table.name}"
     local = pa_fs.SubTreeFileSystem(location, pa_fs.LocalFileSystem())
     whole = DeltaTable(location).to_pyarrow_dataset(filesystem=local)
-    assert whole.to_table(filter=expression).num_rows == count
+    return [
+        lake.scan(table).filter(predicate).collect().height,
+        lake.dataset(table).to_table(filter=expression).num_rows,
+        pl.scan_delta(location).filter(predicate).collect().height,
+        whole.to_table(filter=expression).num_rows,
+    ]
+
+
+def test_a_table_that_no_longer_states_bounds_says_so_before_its_first_file(lake: Lake):
+    lake.replace_slice(LEG, legs(MARCH[0], amount_e10=100), FIRST)
+    bare = replace(LEG, bounds=False)
+    lake.replace_slice(bare, legs(MARCH[1], amount_e10=200), {"day": MARCH[1]})
+    [statistics] = stated(lake, LEG)
+    assert statistics == {"numRecords": 10, "minValues": {}, "maxValues": {}, "nullCount": {}}
+    for amount, count in ((200, 10), (100, 20)):
+        expression, predicate = ds.field("amount_e10") >= amount, pl.col("amount_e10") >= amount
+        assert found(lake, LEG, expression, predicate) == [count] * 4
+    version = lake.version(LEG)
+    lake.replace_slice(bare, legs(MARCH[2], amount_e10=300), {"day": MARCH[2]})
+    assert lake.version(LEG) == (version or 0) + 1
 
 
 def test_our_own_dataset_survives_a_bound_that_is_not_stated(lake: Lake, rows: pl.DataFrame):

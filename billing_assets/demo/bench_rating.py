@@ -401,9 +401,7 @@ def _copy(lake: Lake) -> dict[str, float]:
     root = Path(lake.uri) / RATED_LEG.name
     begin = time.perf_counter()
     frame = pl.scan_parquet([root / name for name in legs])
-    frame.sink_parquet(
-        target, compression="zstd", compression_level=1, statistics=RATED_LEG.bounds
-    )
+    frame.sink_parquet(target, compression="zstd", compression_level=1, statistics=RATED_LEG.bounds)
     seconds = time.perf_counter() - begin
     rows = pl.scan_parquet(target).select(pl.len()).collect().item()
     target.unlink()

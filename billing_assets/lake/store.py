@@ -33,6 +33,9 @@ _CONFIGURATION = {
     "delta.deletedFileRetentionDuration": "interval 3650 days",
     "delta.checkpointInterval": "50",
 }
+_NO_BOUNDS = {"delta.dataSkippingNumIndexedCols": "0"}
+"""What tells readers of the log not to skip files by bounds: to one that was not told, a bound that
+is missing is null, and the file is skipped in silence."""
 _ONCE = CommitProperties(max_commit_retries=0)
 """Commit the version after the one that was read, or nothing: what may be tried again we decide."""
 _ATTEMPTS = 60
@@ -277,7 +280,7 @@ class Lake:
         """The newest version of a table, created if need be; two who try at once both succeed.
 
         `newest` is the table if it was just read: opening it costs the more the longer its log.
-        Columns that the contract has gained since the table was created are added to it.
+        Columns and settings that the contract has gained since it was created are added to it.
 
         Raises `BillingError` when the table has columns that its contract has not, or others.
         """
@@ -293,7 +296,7 @@ class Lake:
                 partition_by=list(table.partition_by),
                 name=table.name,
                 description=table.grain,
-                configuration=_CONFIGURATION,
+                configuration=_CONFIGURATION | _settings(table),
                 storage_options=self._options,
                 commit_properties=_ONCE,
             )
@@ -304,10 +307,8 @@ class Lake:
             return delta
 
     def _grown(self, table: Table, delta: DeltaTable, schema: Schema) -> DeltaTable:
-        """A table with the columns that its contract has gained."""
+        """A table with the columns and settings that its contract has gained."""
         found, wanted = ({f.name: f for f in one.fields} for one in (delta.schema(), schema))
-        if found == wanted:
-            return delta
         if any(wanted.get(name) != field for name, field in found.items()):
             raise BillingError(
                 f"table {table.name} in the lake has other columns than its contract: "
@@ -315,8 +316,14 @@ class Lake:
                 hint="it was written by another version of this program: migrate it first",
             )
         gained = [field for name, field in wanted.items() if name not in found]
+        settings = dict(_settings(table).items() - delta.metadata().configuration.items())
+        if not gained and not settings:
+            return delta
         try:
-            delta.alter.add_columns(gained)
+            if gained:
+                delta.alter.add_columns(gained)
+            if settings:
+                delta.alter.set_table_properties(settings)
         except DeltaError:  # another writer did it meanwhile, or nobody can
             if (newest := self._open(table)) is None or newest.version() == delta.version():
                 raise
@@ -403,6 +410,11 @@ class NewSlice:
     def discard(self) -> None:
         """Delete the files that no commit will add."""
         remove_files(self.root, (action.path for action in self.added), self.options)
+
+
+def _settings(table: Table) -> dict[str, str]:
+    """What a table's log says of it beyond what all tables have in common."""
+    return {} if table.bounds else _NO_BOUNDS
 
 
 def _files(delta: DeltaTable, table: Table, part: Slice | None) -> frozenset[str]:
