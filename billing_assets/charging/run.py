@@ -144,9 +144,9 @@ def cycle_facts(
         cycle,
         agreements,
         _unbilled(claimed, lake, now, bucket),
-        legs=_legs(cycle, lake),
+        legs=_legs(cycle, lake, bucket),
         deals=reference.deals_of(cycle.partner),
-        short_calls=_short_calls(cycle, [a.terms for a in agreements], lake),
+        short_calls=_short_calls(cycle, [a.terms for a in agreements], lake, bucket),
         bills=claimed.bills,
         charged_once={
             (one.agreement.partition("@")[0], one.fee) for one in fees if one.kind == "one_time"
@@ -242,12 +242,12 @@ def _finals(
 
 
 def _short_calls(
-    cycle: Cycle, agreements: Sequence[Agreement], lake: Lake
+    cycle: Cycle, agreements: Sequence[Agreement], lake: Lake, bucket: int
 ) -> Mapping[str, ShortCallCount]:
     """Short calls of the period's legs, where any agreement surcharges them."""
     if not any(terms.short_calls for terms in agreements):
         return {}
-    return count_short_calls(_legs(cycle, lake), agreements, cycle.period)
+    return count_short_calls(_legs(cycle, lake, bucket), agreements, cycle.period)
 
 
 def _billed_fees(cycle: Cycle, claimed: Claim, lake: Lake) -> list[BilledFee]:
@@ -275,11 +275,11 @@ def _late_since(claimed: Claim) -> date | None:
     return min((known.period.start for known in claimed.final_cycles), default=None)
 
 
-def _legs(cycle: Cycle, lake: Lake) -> pl.LazyFrame:
+def _legs(cycle: Cycle, lake: Lake, bucket: int) -> pl.LazyFrame:
     """The partner's rated legs around a cycle's days; each stands for one record."""
     days = cycle.period.utc_days()
     return (
-        lake.scan(RATED_LEG)
+        lake.scan(RATED_LEG, part={"bucket": bucket})
         .filter(
             pl.col("day").is_between(days[0] - timedelta(days=1), days[-1] + timedelta(days=1)),
             pl.col("partner") == cycle.partner,

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import polars as pl
 
 from billing_assets.core.errors import NotFound
-from billing_assets.core.ids import split_record_id
+from billing_assets.core.ids import bucket_of, split_record_id
 from billing_assets.core.money import from_e10
 from billing_assets.installation import Installation
 from billing_assets.invoicing.document import Document, Line
@@ -196,7 +197,9 @@ def explain_line(home: Installation, document: str, number: int) -> LineExplaine
     inputs = json.loads(str(charge.get("inputs") or "{}"))
     # of a revenue share the records are behind the line, at the retail price
     price = inputs.get("rate") or None if line.kind == "share" else line.price
-    legs = _legs(home, stored, content, line, None if price is None else Decimal(price))
+    sources = json.loads(str(charge.get("sources") or "{}"))
+    unit_price = None if price is None else Decimal(price)
+    legs = _legs(home, stored, content, line, sources, unit_price)
     totals = legs.select(
         pl.len().alias("records"), pl.col("amount_e10").cast(pl.Int128).sum().alias("e10")
     ).collect(engine="streaming")
@@ -213,7 +216,7 @@ def explain_line(home: Installation, document: str, number: int) -> LineExplaine
         line=line,
         rule=str(charge.get("rule") or ""),
         inputs=inputs,
-        sources=json.loads(str(charge.get("sources") or "{}")),
+        sources=sources,
         records=int(totals["records"][0]),
         amount=f"{from_e10(int(totals['e10'][0] or 0)):f}",
         rates=rates.rows(named=True),
@@ -259,20 +262,25 @@ def _stored(home: Installation, document: str) -> Draft:
 
 
 def _legs(
-    home: Installation, stored: Draft, content: Document, line: Line, price: Decimal | None
+    home: Installation,
+    stored: Draft,
+    content: Document,
+    line: Line,
+    sources: Mapping[str, Any],
+    price: Decimal | None,
 ) -> pl.LazyFrame:
     """The rated legs behind a line of usage or of a share, at the versions that the document pins.
 
-    `price` is that of their unit.
+    `sources` are those of its charge, `price` is that of their unit.
     """
-    days = json.loads(_sources(home, stored, line)).get("days") or []
-    part = None
-    if days:
-        first, last = (date.fromisoformat(day) for day in days)
-        part = {"day": pl.date_range(first, last, eager=True).to_list()}
-    expired = home.registry.audit.expired_days(RATED_LEG.name)
-    if part and expired:
-        part = {"day": [day for day in part["day"] if day not in expired]}
+    part: dict[str, int | list[date]] = {
+        "bucket": bucket_of(content.partner, home.settings.buckets)
+    }
+    if sources.get("days"):
+        first, last = (date.fromisoformat(day) for day in sources["days"])
+        expired = home.registry.audit.expired_days(RATED_LEG.name)
+        days = pl.date_range(first, last, eager=True).to_list()
+        part["day"] = [day for day in days if day not in expired]
         if not part["day"]:
             return pl.LazyFrame(schema=RATED_LEG.schema)
     legs = home.lake.scan(RATED_LEG, stored.pins.get(RATED_LEG.name), part)
@@ -289,12 +297,3 @@ def _legs(
         pl.col("rate_e10").eq_missing(pl.lit(rate, pl.Int64)),
         pl.lit(line.kind in ("usage", "share")),
     )
-
-
-def _sources(home: Installation, stored: Draft, line: Line) -> str:
-    charges = (
-        home.lake.scan(CHARGE, stored.pins.get(CHARGE.name))
-        .filter(pl.col("charge_id") == int(line.charge_id))
-        .collect()
-    )
-    return charges["sources"][0] if charges.height else "{}"

@@ -18,6 +18,7 @@ from billing_assets.core.errors import BillingError
 from billing_assets.core.money import from_e10
 from billing_assets.invoicing.assemble import billable
 from billing_assets.invoicing.document import Check, Document, Kind, Line, identities
+from billing_assets.lake.slices import Slice
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import CHARGE, RATED_LEG, Table
 from billing_assets.registry import documents as registered
@@ -173,9 +174,8 @@ def _charges_check(stored: registered.Document, document: Document, lake: Lake) 
     version = _pin(stored, CHARGE)
     if isinstance(version, Check):
         return version
-    month = document.period.last_day.isoformat()[:7]
     rows = billable(
-        lake.scan(CHARGE, version, {"month": month, "cycle": document.provenance.cycle})
+        lake.scan(CHARGE, version, _slice(document))
         .filter(pl.col("leg") == document.leg.value, pl.col("currency") == document.currency)
         .collect()
     )
@@ -189,6 +189,12 @@ def _charges_check(stored: registered.Document, document: Document, lake: Lake) 
     }
     shown = {line.charge_id: (line.amount, line.exact_amount) for line in document.lines}
     return _compared(f"charges at version {version}", shown, kept, "lines")
+
+
+def _slice(document: Document) -> Slice:
+    """The slice of `charge` that a document's cycle fills."""
+    month = document.period.last_day.isoformat()[:7]
+    return {"month": month, "cycle": document.provenance.cycle}
 
 
 def _sign(document: Document) -> int:
@@ -232,7 +238,11 @@ def _legs_check(
     for key, records, amount in _replaced(stored, document, lake, whole=not earlier):
         shown_records, shown_amount = shown.get(key, (0, Decimal(0)))
         shown[key] = (shown_records + records, shown_amount + amount)
-    legs = lake.scan(RATED_LEG, version).filter(pl.col("local_day") <= document.period.last_day)
+    # the partner's legs lie in the bucket of its charges
+    charges = lake.scan(CHARGE, stored.pins.get(CHARGE.name), _slice(document))
+    buckets = charges.select("bucket").unique().collect()["bucket"].to_list()
+    legs = lake.scan(RATED_LEG, version, {"bucket": buckets} if buckets else None)
+    legs = legs.filter(pl.col("local_day") <= document.period.last_day)
     if earlier:
         legs = legs.filter(
             pl.col("local_day") >= start,
@@ -252,12 +262,8 @@ def _replaced(
 
     With `whole` usage of earlier days too.
     """
-    part = {
-        "month": document.period.last_day.isoformat()[:7],
-        "cycle": document.provenance.cycle,
-    }
     rows = (
-        lake.scan(CHARGE, stored.pins.get(CHARGE.name), part)
+        lake.scan(CHARGE, stored.pins.get(CHARGE.name), _slice(document))
         .filter(
             pl.col("kind") == REPLACED,
             pl.col("leg") == document.leg.value,
