@@ -1,4 +1,4 @@
-"""What Dagster loads: the same definitions as reviewed, quickly, and without a network."""
+"""What Dagster loads: the same definitions as reviewed, and without a network or dbt."""
 
 import json
 import subprocess
@@ -8,23 +8,18 @@ from billing_assets.core.settings import PROJECT_ROOT
 from billing_assets.definitions import defs
 from tests.support.definitions import SNAPSHOT, snapshot_text
 
-MOST_CPU_SECONDS = 6
-
 LOAD = """
-import json, resource, sys
+import json, sys
 
 def refuse(event, arguments):
-    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname"):
+    dbt = event == "subprocess.Popen" and "dbt" in str(arguments[:2])
+    if dbt or event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname"):
         raise RuntimeError(f"{event} {arguments}")
 
 sys.addaudithook(refuse)
 import billing_assets.definitions
 
-used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-print(json.dumps({
-    "cpu": sum(u.ru_utime + u.ru_stime for u in used),
-    "modules": sorted(sys.modules),
-}))
+print(json.dumps(sorted(sys.modules)))
 """
 
 
@@ -33,7 +28,7 @@ def test_the_definitions_are_those_of_the_snapshot() -> None:
     assert json.loads(snapshot_text()) == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
 
 
-def test_the_definitions_load_in_seconds_without_a_network_or_dbt_itself() -> None:
+def test_the_definitions_load_without_a_network_or_dbt_itself() -> None:
     loaded = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", LOAD],
         cwd=PROJECT_ROOT,
@@ -42,9 +37,9 @@ def test_the_definitions_load_in_seconds_without_a_network_or_dbt_itself() -> No
         check=False,
     )
     assert loaded.returncode == 0, loaded.stderr
-    facts = json.loads(loaded.stdout)
-    assert not [m for m in facts["modules"] if m == "dbt.cli" or m.startswith("dbt.cli.")]
-    assert facts["cpu"] < MOST_CPU_SECONDS
+    modules = json.loads(loaded.stdout)
+    assert "billing_assets.definitions" in modules
+    assert not [m for m in modules if m == "dbt.cli" or m.startswith("dbt.cli.")]
 
 
 def test_group_names_are_plain_strings() -> None:
