@@ -238,11 +238,8 @@ def _legs_check(
     for key, records, amount in _replaced(stored, document, lake, whole=not earlier):
         shown_records, shown_amount = shown.get(key, (0, Decimal(0)))
         shown[key] = (shown_records + records, shown_amount + amount)
-    # the partner's legs lie in the bucket of its charges
-    charges = lake.scan(CHARGE, stored.pins.get(CHARGE.name), _slice(document))
-    buckets = charges.select("bucket").unique().collect()["bucket"].to_list()
-    legs = lake.scan(RATED_LEG, version, {"bucket": buckets} if buckets else None)
-    legs = legs.filter(pl.col("local_day") <= document.period.last_day)
+    # of all buckets: a proof must find a leg of the partner also where none should lie
+    legs = lake.scan(RATED_LEG, version).filter(pl.col("local_day") <= document.period.last_day)
     if earlier:
         legs = legs.filter(
             pl.col("local_day") >= start,
