@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from billing_assets.core.errors import BillingError
+from billing_assets.core.ids import bucket_of
 from billing_assets.core.settings import Settings
 from billing_assets.lake.store import Lake
 from billing_assets.reference.load import Reference
@@ -27,13 +29,23 @@ class Installation:
 
     @classmethod
     def open(cls, settings: Settings | None = None) -> Self:
-        """Open the stores, making what does not exist yet; settings default to the environment."""
+        """Open the stores, making what does not exist yet; settings default to the environment.
+
+        Raises `BillingError` when days were rated by another number of buckets: a partner's usage
+        is sought in its bucket alone, and would be missed where it lies in another.
+        """
         settings = settings or Settings()
         settings.root.mkdir(parents=True, exist_ok=True)
+        registry = Registry.open(settings.registry)
+        if (used := registry.versions.buckets()) not in (None, settings.buckets):
+            raise BillingError(
+                f"ICB_BUCKETS is {settings.buckets}, but days were rated by {used} buckets",
+                hint=f"set ICB_BUCKETS={used}: it is chosen once, before the first file",
+            )
         return cls(
             settings=settings,
             lake=Lake(settings.lake, settings.lake_storage_options),
-            registry=Registry.open(settings.registry),
+            registry=registry,
             blobs=BlobStore(settings.archive),
         )
 
@@ -41,6 +53,10 @@ class Installation:
     def templates(self) -> Path:
         """Folder of document layouts."""
         return self.settings.templates
+
+    def bucket_of(self, partner: str) -> int:
+        """The bucket in which a partner's rated legs and usage lie."""
+        return bucket_of(partner, self.settings.buckets)
 
     @property
     def reference(self) -> Reference:

@@ -13,7 +13,7 @@ from shutil import copyfile, rmtree
 import polars as pl
 
 from billing_assets.core.errors import BillingError, StateError
-from billing_assets.core.ids import bucket_of, sha256_of_file
+from billing_assets.core.ids import sha256_of_file
 from billing_assets.installation import Installation
 from billing_assets.invoicing.document import Document
 from billing_assets.lake.tables import CHARGE, RATED_LEG, USAGE_DAILY
@@ -162,7 +162,7 @@ def _tables(home: Installation, cycle: Cycle, documents: Iterable[Stored], folde
         days = [day for day in cycle.period.utc_days() if day not in expired]
         if not days:  # retention has deleted them all
             continue
-        part = {"day": days, "bucket": bucket_of(cycle.partner, home.settings.buckets)}
+        part = {"day": days, "bucket": home.bucket_of(cycle.partner)}
         rows = home.lake.scan(table, pins.get(table.name), part)
         rows.filter(pl.col("partner") == cycle.partner, of_cycle).sink_parquet(
             folder / f"{table.name}.parquet"

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from billing_assets.core.errors import NotFound
-from billing_assets.core.ids import bucket_of, split_record_id
+from billing_assets.core.ids import split_record_id
 from billing_assets.core.money import from_e10
 from billing_assets.installation import Installation
 from billing_assets.invoicing.document import Document, Line
@@ -273,9 +273,7 @@ def _legs(
 
     `sources` are those of its charge, `price` is that of their unit.
     """
-    part: dict[str, int | list[date]] = {
-        "bucket": bucket_of(content.partner, home.settings.buckets)
-    }
+    part: dict[str, int | list[date]] = {"bucket": home.bucket_of(content.partner)}
     if sources.get("days"):
         first, last = (date.fromisoformat(day) for day in sources["days"])
         expired = home.registry.audit.expired_days(RATED_LEG.name)

@@ -20,7 +20,6 @@ from billing_assets.charging.run import Charged, charge
 from billing_assets.charging.unbilled import require_still_due
 from billing_assets.controls.validation import Evidence, finding, validate_cycle
 from billing_assets.core.errors import BillingError, NotFound, StateError
-from billing_assets.core.ids import bucket_of
 from billing_assets.installation import Installation
 from billing_assets.invoicing.adjusting import as_note, naming_originals
 from billing_assets.invoicing.assemble import assemble, billable
@@ -378,7 +377,7 @@ def _billed_legs(
         pinned = None if version is None else then.get(version)
         by_version.setdefault(pinned, []).append(day)
     agreements = usage["agreement"].cast(pl.String).unique().to_list()
-    bucket = bucket_of(charged.cycle.partner, home.settings.buckets)
+    bucket = home.bucket_of(charged.cycle.partner)
 
     def legs(version: int | None, local_days: list[date]) -> pl.LazyFrame:
         slices = usage.filter(pl.col("local_day").is_in(local_days))["day"].unique().to_list()

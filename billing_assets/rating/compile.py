@@ -169,6 +169,7 @@ class _Compiler:
             event_types=self.event_types,
             split_sets=split_sets,
             split_until=split_until,
+            buckets=self.buckets,
         )
         plan.version = content_hash(plan)
         return plan

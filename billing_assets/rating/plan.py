@@ -105,7 +105,8 @@ class RatingPlan:
     `kinds[scheme, kind of A-number]` that of a kind, or -1 where the code tells;
     `states[scheme, code id]` is the state of a number (0: unknown). `own` marks trunks of our
     own side. `split_sets[agreement, segment]` is the rate set of each splitting agreement (-1
-    where it is not in force), `split_until` the second from which another one holds.
+    where it is not in force), `split_until` the second from which another one holds. `buckets` is
+    into how many slices of partners the day is cut.
     """
 
     day: date
@@ -133,6 +134,7 @@ class RatingPlan:
     event_types: dict[str, int]
     split_sets: np.ndarray
     split_until: np.ndarray
+    buckets: int
 
     @cached_property
     def offers_shown(self) -> pl.Series:
@@ -164,6 +166,7 @@ class RatingPlan:
         return {
             "day": self.day.isoformat(),
             "plan": self.version,
+            "buckets": self.buckets,
             "reference": self.reference,
             "trunks": len(self.trunks),
             "segments": int(self.segments.max()) + 1,

@@ -255,6 +255,14 @@ class Versions:
             raise NotFound(f"no rating plan {plan_hash} was ever compiled")
         return RatingPlan(**row)
 
+    def buckets(self) -> int | None:
+        """Into how many buckets of partners the plan that was compiled last cuts its day; None
+        before the first."""
+        query = select(rating_plan.c.summary).order_by(rating_plan.c.compiled_at.desc()).limit(1)
+        with self._database.reading() as connection:
+            summary = connection.execute(query).scalar()
+        return summary.get("buckets") if summary else None
+
     def plans_of_day(self, day: date) -> list[RatingPlan]:
         """Return every plan that was compiled for a UTC day, oldest first."""
         query = (
