@@ -223,4 +223,5 @@ def test_the_inputs_come_from_the_file_log_the_cycles_and_the_reference(tmp_path
             "filtered": 0,
         }
     ]
-    assert inputs.thresholds.select("partner", "spike_score").rows() == [("P01", 6.0)]
+    assert inputs.thresholds.select("partner", "spike_score").rows() == [("P01", Decimal(6))]
+    assert not any(column.is_float() for column in inputs.thresholds.dtypes)

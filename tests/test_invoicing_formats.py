@@ -232,6 +232,20 @@ def test_the_workbook_holds_figures_as_numbers_and_no_formula() -> None:
     assert [row[amount] for row in lines[1:]] == [6, 90]
 
 
+def test_the_workbook_shows_every_figure_to_its_last_digit() -> None:
+    amounts = ["0.10", "0.29", "1.15", "99999999999.99", "1234567890123.45", "98765432109876.54"]
+    rows = [charge(f"Line {amount}", "1", amount, amount) for amount in amounts]
+    made = numbered(document(rows, to=partner(formats=("xlsx",))))
+    book = openpyxl.load_workbook(io.BytesIO(render(made, TEMPLATES)["xlsx"]))
+    lines = list(book["Lines"].iter_rows(values_only=True))
+    place = lines[0].index("amount")
+    shown = {row[lines[0].index("description")]: row[place] for row in lines[1:]}
+    # a spreadsheet keeps fifteen digits of a number; a figure of more is a text
+    for amount in amounts[:-1]:
+        assert f"{shown[f'Line {amount}']:.15g}" == f"{Decimal(amount).normalize():f}"
+    assert shown[f"Line {amounts[-1]}"] == amounts[-1]
+
+
 def test_a_factur_x_is_valid_and_carries_the_documents_totals() -> None:
     made = numbered(document(to=partner(formats=("factur-x",))))
     content = render(made, TEMPLATES)["factur-x"]

@@ -84,11 +84,11 @@ THRESHOLDS = pl.Schema(
                 "high_risk_minutes",
                 "counter_share",
             ),
-            pl.Float64,
+            pl.Decimal(28, 10),
         ),
     }
 )
-"""Thresholds of the anomalies by partner; they are compared with statistics, not with money."""
+"""Thresholds of the anomalies by partner, exact: some are compared with money and minutes."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def threshold_rows(controls: Controls, partners: Iterable[str]) -> pl.DataFrame:
         [
             {
                 "partner": partner,
-                **{name: float(getattr(controls.thresholds_of(partner), name)) for name in names},
+                **{name: Decimal(getattr(controls.thresholds_of(partner), name)) for name in names},
             }
             for partner in partners
         ],

@@ -132,7 +132,7 @@ high_risk as (
     where traffic.high_risk <> ''
     group by all
     having
-        sum(traffic.duration_ms) / 60000 >= any_value(thresholds.high_risk_minutes)
+        sum(traffic.duration_ms) >= 60000 * any_value(thresholds.high_risk_minutes)
         or sum(traffic.attempts) >= any_value(thresholds.spike_records)
 
 ),
@@ -196,7 +196,8 @@ calm_days as (
         day,
         leg,
         partner,
-        sum(duration_ms) filter (where local_hour < 6 or local_weekday > 5) / 60000.0 as minutes
+        sum(duration_ms) as duration_ms,
+        sum(duration_ms) / 60000.0 as minutes
     from traffic
     where local_hour < 6 or local_weekday > 5
     group by all
@@ -238,7 +239,7 @@ calm_jumps as (
     inner join thresholds on calm_days.partner = thresholds.partner
     where
         usual_calm_days.days >= 3
-        and calm_days.minutes >= thresholds.high_risk_minutes
+        and calm_days.duration_ms >= 60000 * thresholds.high_risk_minutes
         and calm_days.minutes > thresholds.calm_jump * usual_calm_days.minutes
 
 ),

@@ -126,8 +126,10 @@ final as (
         cast(compared.amount as decimal(38, 10)) as amount,
         -- what is missing at the day's average price: an estimate, never billed
         cast(
-            cast(compared.amount as double) * (compared.counted_ms - compared.matched_ms)
-            / nullif(compared.amount_ms, 0) as decimal(28, 2)
+            {{ from_e10(
+                to_e10('compared.amount') ~ ' * (compared.counted_ms - compared.matched_ms)'
+                ~ ' // nullif(compared.amount_ms, 0)'
+            ) }} as decimal(28, 2)
         ) as missing_value
 
     from compared
