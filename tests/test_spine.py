@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -61,10 +60,13 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def billed(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def billed(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
     home = tmp_path_factory.mktemp("home")
     shutil.copytree(generated, home, dirs_exist_ok=True)
-    yield bill(home)
+    installation = bill(home)
+    with Runs.of(installation.settings) as runs:
+        runs.marts(sorted({day.isoformat()[:7] for day in landed_days(installation)}))
+    return installation
 
 
 def contents(home: Installation, table: Table) -> list[tuple[object, ...]]:
@@ -89,8 +91,6 @@ def assert_same(one: Installation, other: Installation) -> None:
 
 
 def test_every_record_of_every_file_is_accounted_for(billed: Installation) -> None:
-    with Runs.of(billed.settings) as runs:
-        runs.marts(sorted({day.isoformat()[:7] for day in landed_days(billed)}))
     balance = billed.lake.scan(mart_tables()["record_balance"]).collect()
     counted = billed.registry.files.counts(date(2026, 1, 1), date(2026, 6, 1))
     assert balance["received"].sum() == sum(c.received for c in counted)
