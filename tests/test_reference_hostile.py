@@ -203,6 +203,28 @@ def test_any_rows_are_loaded_whole_or_refused_with_a_place(rows: list[list[str]]
         assert deck.filter(deck["price_e10"].is_null() & (deck["status"] == "open")).is_empty()
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("code", "\u0663\u0665\u0661"),
+        ("code", "4\u00b2-49"),
+        ("rate", "\uff10"),
+        ("rate", "0.0\u0661"),
+        ("increments", "\uff16\uff10/60"),
+        ("from", "202\uff16-03-01"),
+    ],
+)
+def test_digits_of_other_scripts_are_refused_in_their_place(field: str, value: str) -> None:
+    row = {"code": "49", "rate": "0.01", "increments": "60/60", "from": "2026-03-01"} | {
+        "destination": "Germany", "status": "", "currency": "EUR", field: value
+    }  # fmt: skip
+    result = load([({}, as_csv([[row[name] for name in HEADER]]))])
+    assert result.reference.agreements == ()
+    assert [(p.file, p.row, p.field, p.value) for p in result.problems] == [
+        ("sheets/0.csv", 2, field, value)
+    ]
+
+
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=400))
 def test_any_bytes_are_read_or_refused(content: bytes) -> None:

@@ -27,11 +27,11 @@ def explain(
 ) -> None:
     """Explain an invoice line down to records, rate row, sheet and file; or one record's price."""
     home = Installation.open()
-    if what.isdigit():
+    if what.isdecimal():
         _record(home, int(what), as_json)
         return
     document, _, number = what.rpartition(":")
-    if not document or not number.isdigit():
+    if not document or not number.isdecimal():
         raise BillingError(
             f"{what!r} is neither a record id nor DOCUMENT:LINE",
             hint="`icb cycle show CYCLE` names documents",

@@ -19,7 +19,7 @@ def country_of_code(digits: str) -> str:
     ['PT', 'JM', 'US', 'KZ', '001']
     """
     plans = phonenumbers.COUNTRY_CODE_TO_REGION_CODE
-    heads = [digits[:length] for length in (1, 2, 3) if digits[:length].isdigit()]
+    heads = [digits[:length] for length in (1, 2, 3) if digits[:length].isdecimal()]
     code = next((int(head) for head in heads if int(head) in plans), None)
     if code is None:
         return ""

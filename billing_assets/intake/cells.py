@@ -183,7 +183,7 @@ def _declared(cells: list[str], name: str, line: FrameLine) -> dict[str, int]:
         if column is None:
             continue
         text = cells[column - 1] if column <= len(cells) else ""
-        if not (text.isascii() and text.isdigit()):
+        if not (text.isascii() and text.isdecimal()):
             message = f"declares no number of {what} in column {column} of {line.begins!r}"
             raise InputError(f"{name} is refused", [Problem(message, name, None, what, text)])
         found[what] = int(text)

@@ -89,10 +89,10 @@ def read_counters(name: str, content: bytes, partners: Collection[str]) -> pl.Da
     ).with_columns(pl.all().str.strip_chars().fill_null(""))
     read = text.with_row_index("row", offset=2).with_columns(
         pl.col("day").str.to_date("%Y-%m-%d", strict=False).alias("_day"),
-        pl.when(pl.col("calls").str.contains(r"^\d{1,12}$"))
+        pl.when(pl.col("calls").str.contains(r"^[0-9]{1,12}$"))
         .then(pl.col("calls").cast(pl.Int64, strict=False))
         .alias("_calls"),
-        pl.when(pl.col("minutes").str.contains(r"^\d{1,12}(\.\d{1,6})?$"))
+        pl.when(pl.col("minutes").str.contains(r"^[0-9]{1,12}(\.[0-9]{1,6})?$"))
         .then(pl.col("minutes").cast(pl.Decimal(38, 6), strict=False))
         .alias("_minutes"),
     )

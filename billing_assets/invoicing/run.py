@@ -87,7 +87,7 @@ def cycle_named(home: Installation, name: str) -> Cycle:
 
 def _months_of(name: str) -> list[str]:
     """The months in which a cycle of the calendar that is called so may end."""
-    week = re.fullmatch(r"(\d{4})-W(\d{2})", name)
+    week = re.fullmatch(r"([0-9]{4})-W([0-9]{2})", name)
     try:
         first = (
             date.fromisocalendar(int(week[1]), int(week[2]), 1)

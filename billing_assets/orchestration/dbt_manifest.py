@@ -97,7 +97,7 @@ def mart_tables() -> Mapping[str, Table]:
 
 
 def _type(declared: str) -> pl.DataType:
-    decimal = re.fullmatch(r"decimal\((\d+), (\d+)\)", declared)
+    decimal = re.fullmatch(r"decimal\(([0-9]+), ([0-9]+)\)", declared)
     if decimal:
         return pl.Decimal(int(decimal[1]), int(decimal[2]))
     return _TYPES[declared]

@@ -33,7 +33,7 @@ class RatingScope:
                 hint="give the earlier day first",
             )
         for code in self.codes:
-            if not (code.isascii() and code.isdigit()):
+            if not (code.isascii() and code.isdecimal()):
                 raise BillingError(f"code {code!r} is not of digits alone")
 
     @property

@@ -18,7 +18,7 @@ from billing_assets.reference.models import Agreement
 from billing_assets.reference.values import MAX_PRICE, parse_moment
 
 _PRICES = ("rate", "first_rate", "setup_fee", "minimum", "cap", "previous_rate")
-_PRICE_PATTERN = r"^\d{1,8}(\.\d{1,10})?$"
+_PRICE_PATTERN = r"^[0-9]{1,8}(\.[0-9]{1,10})?$"
 _MAX_PRICE_E10 = MAX_PRICE * E10
 _FIRST = datetime(1, 1, 1, tzinfo=UTC)
 _LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
@@ -39,7 +39,7 @@ def local_instant(value: date | datetime, zone: str) -> datetime:
 def typed_rows(agreement: Agreement, rows: pl.DataFrame, problems: list[Problem]) -> pl.DataFrame:
     """Check every cell and turn text into codes, scaled prices, increments and UTC instants."""
     by_event = agreement.match == "event_type"
-    pattern = r"^[A-Za-z0-9_.]+$" if by_event else r"^[1-9]\d{0,14}$"
+    pattern = r"^[A-Za-z0-9_.]+$" if by_event else r"^[1-9][0-9]{0,14}$"
     form = "an event type" if by_event else "a code of 1 to 15 digits without leading zero"
     report(
         rows.filter(~pl.col("code").str.contains(pattern).fill_null(False)),
@@ -57,7 +57,7 @@ def typed_rows(agreement: Agreement, rows: pl.DataFrame, problems: list[Problem]
             problems,
         )
     report(
-        rows.filter(~pl.col("increments").str.contains(r"^[1-9]\d{0,7}/[1-9]\d{0,7}$")),
+        rows.filter(~pl.col("increments").str.contains(r"^[1-9][0-9]{0,7}/[1-9][0-9]{0,7}$")),
         "increments",
         "is not of the form first/next with both at least 1, such as 60/1",
         problems,

@@ -19,7 +19,8 @@ def prefixes_of_range(first: str, last: str) -> list[str]:
     >>> prefixes_of_range("447400", "447412")
     ['44740', '447410', '447411', '447412']
     """
-    if len(first) != len(last) or first > last or not (first + last).isdigit():
+    both = first + last
+    if len(first) != len(last) or first > last or not (both.isascii() and both.isdecimal()):
         raise ValueError(f"{first}-{last} is not a range of codes of one length")
     low, high, width = int(first), int(last), len(first)
     found = []
@@ -82,7 +83,7 @@ def one_code_a_row(rows: pl.DataFrame, problems: list[Problem]) -> pl.DataFrame:
 def _refuse_unclear_cells(rows: pl.DataFrame, problems: list[Problem]) -> None:
     """Refuse '44 7400-7412': a country code and its area codes look like two codes."""
     cells = rows["code"].unique()
-    for cell in cells.filter(cells.str.contains(r"^\d{1,3}\s+\d")):
+    for cell in cells.filter(cells.str.contains(r"^[0-9]{1,3}\s+[0-9]")):
         first, second = re.split(r"[\s,;/-]+", cell)[:2]
         if first in COUNTRY_CODES and not second.startswith(first) and second not in COUNTRY_CODES:
             report(

@@ -482,7 +482,7 @@ class _Reader:
         if located is None:
             return problem
         steps = problem.field.split(".")
-        row = located.line(tuple(int(step) if step.isdigit() else step for step in steps))
+        row = located.line(tuple(int(step) if step.isdecimal() else step for step in steps))
         return replace(problem, row=row)
 
     def _refuse_overlaps(self, agreements: Sequence[InForce]) -> None:

@@ -220,7 +220,7 @@ class DurationRule(Form):
     rounding: Literal["up", "half_up", "floor", "floor_stamps"] = "up"
 
 
-_INCREMENTS = re.compile(r"([1-9]\d{0,7})/([1-9]\d{0,7})")
+_INCREMENTS = re.compile(r"([1-9][0-9]{0,7})/([1-9][0-9]{0,7})")
 
 
 def _increments(value: object) -> object:
@@ -308,7 +308,7 @@ def _clock(value: object) -> object:
     return value
 
 
-_ClockText = Annotated[str, StringConstraints(pattern=r"^\d{2}:\d{2}(:\d{2})?$")]
+_ClockText = Annotated[str, StringConstraints(pattern=r"^[0-9]{2}:[0-9]{2}(:[0-9]{2})?$")]
 Clock = Annotated[
     int,
     BeforeValidator(_clock, json_schema_input_type=_ClockText | int),

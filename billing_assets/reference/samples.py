@@ -23,8 +23,8 @@ FOLDER = "samples/"
 MOST_PROBLEMS = 20
 """Problems that are told of one file."""
 
-_AT = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})$"
-_MBPS = r"^\d{1,7}(\.\d{1,10})?$"
+_AT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})$"
+_MBPS = r"^[0-9]{1,7}(\.[0-9]{1,10})?$"
 
 
 def sample_files(agreement_file: str, pattern: str, files: Iterable[str]) -> list[str]:
@@ -58,7 +58,7 @@ def read_samples(path: str, content: bytes) -> tuple[pl.DataFrame, list[Problem]
         return nothing, [Problem(must, path, 1, "header", header)]
     text = text.with_columns(pl.all().str.strip_chars().fill_null(""))
     at = pl.col("at").str.replace("Z$", "+00:00").str.replace(" ", "T")
-    at = at.str.replace(r"(T\d{2}:\d{2})([+-])", "${1}:00${2}")
+    at = at.str.replace(r"(T[0-9]{2}:[0-9]{2})([+-])", "${1}:00${2}")
     read = text.with_columns(
         pl.when(pl.col("at").str.contains(_AT))
         .then(at.str.to_datetime("%Y-%m-%dT%H:%M:%S%:z", time_unit="us", strict=False))

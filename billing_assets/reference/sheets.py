@@ -190,7 +190,7 @@ class SheetReader:
         if name in ("code", "country_code"):
             return self._code_texts(name, texts)
         if name == "increments":
-            return [text and re.sub(r"^(\d+)\s*[-+:/]\s*(\d+)$", r"\1/\2", text) for text in texts]
+            return [text and _STEPS.sub(r"\1/\2", text) for text in texts]
         if name in ("rate", "first_rate", "setup_fee", "minimum", "cap", "previous_rate") or (
             name.startswith("price ")
         ):
@@ -227,7 +227,7 @@ class SheetReader:
                 )
         if name == "country_code":
             return [text and re.sub(r"^(\+|00)", "", text) for text in texts]
-        return [text and re.sub(r"(?<!\d)\+(?=\d)", "", text) for text in texts]
+        return [text and re.sub(r"(?<![0-9])\+(?=[0-9])", "", text) for text in texts]
 
     def _amounts(self, name: str, texts: list[str | None]) -> list[str | None]:
         """Plain decimals; the agreement's own currency may stand before or after."""
@@ -307,7 +307,7 @@ class SheetReader:
         if match := _WORDED.fullmatch(cell):
             month = _MONTHS.index(match[2].lower()) + 1
             return self._day(name, i, cell, int(match[3]), month, int(match[1]))
-        if re.fullmatch(r"[2-7]\d{4}", cell):
+        if re.fullmatch(r"[2-7][0-9]{4}", cell):
             day = date(1899, 12, 30) + timedelta(days=int(cell))
             self._find(
                 Kind.MANGLED, self.at_row[i], name, cell, f"is a spreadsheet's number of {day}"
@@ -403,17 +403,20 @@ class SheetReader:
         self.findings.append(Finding(kind, self.agreement, self.path, row, field, value, message))
 
 
-_EXPONENT = re.compile(r"\d(\.\d+)?[eE]\+?\d+")
-_EXPONENT_RATE = re.compile(r"\d+(\.\d+)?[eE][+-]?\d+")
-_SLASHED = re.compile(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4}|\d{2})")
-_DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4}|\d{2})")
+_EXPONENT = re.compile(r"\d(\.\d+)?[eE]\+?\d+", re.A)
+_EXPONENT_RATE = re.compile(r"\d+(\.\d+)?[eE][+-]?\d+", re.A)
+_SLASHED = re.compile(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4}|\d{2})", re.A)
+_DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4}|\d{2})", re.A)
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_WORDED = re.compile(rf"(\d{{1,2}})[ -]({'|'.join(_MONTHS)})[a-z]*[ -](\d{{4}}|\d{{2}})", re.I)
+_WORDED = re.compile(
+    rf"(\d{{1,2}})[ -]({'|'.join(_MONTHS)})[a-z]*[ -](\d{{4}}|\d{{2}})", re.A | re.I
+)
 _MADE_DATE = re.compile(
     rf"\d{{1,2}}[/.]\d{{1,2}}[/.](\d{{4}}|\d{{2}})|\d{{4}}-\d{{2}}-\d{{2}}( .*)?"
     rf"|\d{{1,2}}-({'|'.join(_MONTHS)})(-\d+)?|({'|'.join(_MONTHS)})-\d+",
-    re.I,
+    re.A | re.I,
 )
+_STEPS = re.compile(r"^(\d+)\s*[-+:/]\s*(\d+)$", re.A)
 
 
 def _iso(cell: Cell) -> str:

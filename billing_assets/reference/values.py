@@ -47,8 +47,8 @@ def _currency(value: str) -> str:
     return value
 
 
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})?")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.A)
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})?", re.A)
 
 
 def parse_moment(text: str) -> date | datetime:
@@ -98,7 +98,7 @@ def codes(value: object) -> object:
 MAX_PRICE = 10_000_000
 """Largest price or fee in any currency: below it no record's amount can overflow."""
 
-_Number = Annotated[str, StringConstraints(pattern=r"^-?\d+(\.\d+)?$")] | int | float
+_Number = Annotated[str, StringConstraints(pattern=r"^-?[0-9]+(\.[0-9]+)?$")] | int | float
 _MomentText = Annotated[str, StringConstraints(pattern=rf"^({_DAY.pattern}|{_TIME.pattern})$")]
 _DayText = Annotated[str, StringConstraints(pattern=rf"^{_DAY.pattern}$")]
 

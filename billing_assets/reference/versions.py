@@ -110,7 +110,7 @@ def named_version(name: str, registry: Registry) -> ReferenceVersion:
         if pending is None:
             raise NotFound("no reference version waits for approval")
         return versions.reference(pending.hash)
-    if name.isdigit():
+    if name.isdecimal():
         for version in versions.references():
             if version.number == int(name):
                 return version
