@@ -24,6 +24,7 @@ from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 
 from billing_assets.core.errors import BillingError, NotFound, SliceConflict
 from billing_assets.lake.files import files_below, remove_files, write_files
+from billing_assets.lake.order import in_order
 from billing_assets.lake.schemas import conform
 from billing_assets.lake.slices import Slice, partition_filters, slice_text
 from billing_assets.lake.tables import Table
@@ -400,7 +401,8 @@ class NewSlice:
         """
         rows = conform(self.table, frame.lazy(), keep=[aside] if aside else [])
         if isinstance(frame, pl.DataFrame):
-            rows = rows.sort(self.table.order or self.table.partition_by, nulls_last=True)
+            order = self.table.order or self.table.partition_by
+            rows = in_order(rows.collect(), order).lazy()
         written = write_files(
             self.root, self.table, rows, self.part, self.options, aside=aside, results=results
         )

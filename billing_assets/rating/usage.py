@@ -1,12 +1,12 @@
 """Rolling legs up into `usage_daily`: what they have in common, their number, units and money."""
 
 from collections.abc import Sequence
-from functools import reduce
 
 import numpy as np
 import polars as pl
 
 from billing_assets.core.money import decimal_of_e10
+from billing_assets.lake.order import places_in_order, sort_keys
 from billing_assets.lake.tables import USAGE_DAILY
 
 _MEASURES = ("records", "answered", "duration_ms", "quantity", "billed_units", "fees", "amount")
@@ -62,26 +62,12 @@ def as_usage(sums: pl.DataFrame) -> pl.DataFrame:
 
 
 def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows sorted by many columns of few values each, nulls first, and added up where these are
-    equal: by places packed into a few integers, since comparing words column by column takes a
-    tenth of a day's rating."""
-    parts: list[list[tuple[pl.Expr, int]]] = [[]]
-    room = 1
-    for name in _ORDER:
-        place, count = _places(rows[name])
-        if parts[-1] and room * count > _PACKED:
-            parts.append([])
-            room = 1
-        parts[-1].append((place, count))
-        room *= count
-    packed = rows.select(
-        reduce(lambda key, part: key * part[1] + part[0], some, pl.lit(0)).alias(str(number))
-        for number, some in enumerate(parts)
-    )
-    keys = [key.to_numpy() for key in packed.iter_columns()]
-    order = np.lexsort(keys[::-1])
+    """Rows sorted by all that tells them apart, and added up where that is equal."""
+    keys = sort_keys(rows, _ORDER)
+    order = places_in_order(keys)
     first = np.ones(rows.height, bool)
-    first[1:] = np.logical_or.reduce([np.diff(one[order]) != 0 for one in keys])
+    sorted_keys = (key[order].to_numpy() for key in keys.iter_columns())
+    first[1:] = np.logical_or.reduce([np.diff(one) != 0 for one in sorted_keys])
     ordered = rows[order]
     return ordered if first.all() else _added_up(ordered, first)
 
@@ -98,25 +84,6 @@ def _added_up(ordered: pl.DataFrame, first: np.ndarray) -> pl.DataFrame:
     return ordered.filter(first).with_columns(
         ordered[name].filter(first).scatter(sums["line"], sums[name]) for name in _MEASURES
     )
-
-
-def _places(column: pl.Series) -> tuple[pl.Expr, int]:
-    """The place of each value among the column's, in ascending order, and how many there are."""
-    name = pl.col(column.name)
-    if isinstance(column.dtype, pl.Categorical):
-        words = column.unique().drop_nulls().cast(pl.String).sort()
-        name, column = name.cast(pl.Enum(words)), pl.Series(dtype=pl.Enum(words))
-    if isinstance(column.dtype, pl.Enum):
-        ranks = column.dtype.categories.rank("ordinal").cast(pl.Int64)
-        return pl.lit(ranks).gather(name.to_physical()).fill_null(0), len(ranks) + 1
-    if column.dtype == pl.String:
-        return name.rank("dense").cast(pl.Int64).fill_null(0), column.len() + 1
-    known = column.to_physical().drop_nulls().to_numpy()
-    low, high = int(known.min(initial=0)), int(known.max(initial=0))
-    return (name.to_physical().cast(pl.Int64) - (low - 1)).fill_null(0), high - low + 2
-
-
-_PACKED = 2**62
 
 
 def average_prices(usage: pl.DataFrame) -> pl.DataFrame:
