@@ -2,7 +2,9 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from itertools import repeat
 
 import numpy as np
 import polars as pl
@@ -11,11 +13,9 @@ from billing_assets.core.e164 import COUNTRY_CODES
 from billing_assets.core.ids import bucket_of, event_code
 from billing_assets.core.money import to_e10
 from billing_assets.rating.codes import build_code_index
-from billing_assets.rating.deck_nodes import DeckNodes, DeckRows, inherit, stack_decks
+from billing_assets.rating.deck_nodes import DeckNodes, HeldRows, inherit, stack_decks
 from billing_assets.rating.plan import (
     A_KINDS,
-    BILL_AND_KEEP,
-    BLOCKED,
     DAYS_AFTER,
     DAYS_BEFORE,
     FAR,
@@ -25,7 +25,6 @@ from billing_assets.rating.plan import (
     NO_RATE,
     NO_ROW,
     NO_TERMS,
-    OPEN,
     OUTSIDE,
     SERVICES,
     STAMPS,
@@ -34,26 +33,11 @@ from billing_assets.rating.plan import (
     RatingPlan,
     content_hash,
 )
-from billing_assets.rating.terms import Terms, default_terms, terms_of
+from billing_assets.rating.rate_rows import DeckOffers, RateRows
+from billing_assets.rating.terms import default_terms, terms_of
 from billing_assets.rating.timeline import Stretch, timeline
 from billing_assets.reference.load import InForce, Reference, trunk_validity
 from billing_assets.reference.models import Agreement, Calendar, Leg
-
-_KINDS = {"open": OPEN, "blocked": BLOCKED, "bill_and_keep": BILL_AND_KEEP}
-_RATE_SCHEMA = pl.Schema({"rate_id": pl.Int64, "code": pl.Int64, "offer": pl.UInt32})
-_OFFER_SCHEMA = pl.Schema(
-    {
-        "destination": pl.String,
-        "price_e10": pl.Int64,
-        "first_e10": pl.Int64,
-        "call_e10": pl.Int64,
-        "terms": pl.UInt32,
-        "kind": pl.UInt8,
-    }
-)
-_TERMS_OF_ROW = ["first_units", "next_units", "setup_fee_e10", "minimum_e10", "cap_e10"]
-_OFFERED = ["destination", "price_e10", "first_price_e10", "status", *_TERMS_OF_ROW]
-"""What a deck row says besides where and when it holds."""
 
 
 def compile_plan(reference: Reference, day: date, *, buckets: int) -> RatingPlan:
@@ -78,7 +62,7 @@ class _Compiler:
         self.end = self.start + timedelta(seconds=self.seconds)
         self.rows: dict[PlanRow, int] = {}
         self.row_list: list[PlanRow] = []
-        self.terms: dict[Terms, int] = {}
+        self.rate_rows = RateRows()
         self.class_names: list[str] = [""]
         self.origin_tables: list[np.ndarray] = []
         self.kind_tables: list[list[int]] = []
@@ -86,21 +70,18 @@ class _Compiler:
         self.rate_sets: list[np.ndarray] = []
         self.rate_cells = 0
         self.rate_set_of: dict[tuple[str, int, str], int] = {}
-        self.rate_blocks: list[pl.DataFrame] = []
-        self.rate_count = 0
-        self.offer_blocks: list[pl.DataFrame] = []
-        self.offer_count = 0
         self.blocks: dict[tuple[str, int, int], int] = {}
         self.unpriced: dict[str, int] = {}
         self.schemes: dict[str, tuple[int, int]] = {}
         self.event_types: dict[str, int] = {}
         self.splitting: dict[str, int] = {}
         self.decks: dict[str, DeckNodes] = {}
-        self.deck_codes: dict[str, np.ndarray] = {}
+        self.deck_offers: dict[str, DeckOffers] = {}
         self.deck_changes: dict[str, list[datetime]] = {}
         # rows without an agreement gather from deck 0, which has no code, and find their own rate
         for row in (NO_ROW, NO_AGREEMENT, OUTSIDE):
-            self.rate_sets.append(np.array([self._no_rate(default_terms(), NO_TERMS + row)]))
+            unpriced = self.rate_rows.add_unpriced(default_terms(), NO_TERMS + row)
+            self.rate_sets.append(np.array([unpriced]))
             self.row_list.append(
                 PlanRow(-1, -1, "", "", "", "", 0, "", 0, 0, row, 0, -1, 0, "dialled", -1, -1, -1)
             )
@@ -112,9 +93,7 @@ class _Compiler:
             for a in self.reference.agreements
             if not a.terms.parts and a.start < self.end and self.start < a.end
         ]
-        self.deck_codes = {a.terms.key: _called_codes(a) for a in active}
-        self.deck_changes = {a.terms.key: _changes(a.deck.rows) for a in active}
-        self.codes = build_code_index(self.deck_codes.values())
+        self._read_decks(active)
         self.callers = build_code_index(_calling_codes(active), head=4)
         self.event_types = {
             name: event_code(name)
@@ -142,7 +121,7 @@ class _Compiler:
             for leg, leg_spans in zip(Leg, spans, strict=True)
         }
         split_sets, split_until = self._split_tables(splitting, stretches, starts)
-        offers, destinations = _narrowed(pl.concat(self.offer_blocks))
+        rates, offers, destinations = self.rate_rows.tables()
         plan = RatingPlan(
             day=self.day,
             reference=self.reference.version,
@@ -154,12 +133,12 @@ class _Compiler:
             segments=segments,
             legs=legs,
             rows=self.row_list,
-            terms=list(self.terms),
+            terms=list(self.rate_rows.terms),
             codes=self.codes,
             callers=self.callers,
             decks=stack_decks(self.decks.values(), len(self.codes.codes)),
             rate_sets=np.concatenate(self.rate_sets).astype(np.uint32),
-            rates=pl.concat(self.rate_blocks, rechunk=True),
+            rates=rates,
             offers=offers,
             destinations=destinations,
             class_names=self.class_names,
@@ -173,6 +152,19 @@ class _Compiler:
         )
         plan.version = content_hash(plan)
         return plan
+
+    def _read_decks(self, agreements: Sequence[InForce]) -> None:
+        """Index all codes, and read what each deck says: side by side, as no deck needs another."""
+        keys = [agreement.terms.key for agreement in agreements]
+        rows = [agreement.deck.rows for agreement in agreements]
+        with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+            codes = list(pool.map(_called_codes, agreements))
+            self.deck_changes = dict(zip(keys, pool.map(_changes, rows), strict=True))
+            self.deck_offers = dict(zip(keys, pool.map(DeckOffers.of, rows), strict=True))
+            self.codes = build_code_index(codes)
+            numbers = range(1, len(keys) + 1)
+            nodes = pool.map(DeckNodes.of, numbers, codes, rows, repeat(self.codes))
+            self.decks = dict(zip(keys, nodes, strict=True))
 
     # trunks and time
 
@@ -317,9 +309,9 @@ class _Compiler:
             bucket=bucket_of(partner, self.buckets),
             band=stretch.band,
             offset=stretch.offset,
-            deck=self._deck(agreement).number,
+            deck=self.decks[agreement.terms.key].number,
             rate_set=rate_set,
-            stride=self._deck(agreement).size,
+            stride=self.decks[agreement.terms.key].size,
             scheme=scheme,
             class_base=class_base,
             match=terms.match,
@@ -331,9 +323,6 @@ class _Compiler:
             self.rows[row] = len(self.row_list)
             self.row_list.append(row)
         return self.rows[row]
-
-    def _terms(self, terms: Terms) -> int:
-        return self.terms.setdefault(terms, len(self.terms))
 
     # classes of the calling number
 
@@ -377,33 +366,23 @@ class _Compiler:
 
     # rates
 
-    def _deck(self, agreement: InForce) -> DeckNodes:
-        """The codes that an agreement can tell apart: those of its deck and its surcharges."""
-        key = agreement.terms.key
-        if key not in self.decks:
-            rows = agreement.deck.rows["code"].to_numpy()
-            self.decks[key] = DeckNodes.of(
-                len(self.decks) + 1, self.deck_codes[key], rows, self.codes
-            )
-        return self.decks[key]
-
     def _rate_set(self, agreement: InForce, stretch: Stretch) -> int:
         """Where the rates of a stretch begin: one row a deck node, class after class."""
         changes = self.deck_changes[agreement.terms.key]
         key = (agreement.terms.key, bisect_right(changes, stretch.start), stretch.band)
         if key not in self.rate_set_of:
             self.rate_set_of[key] = self.rate_cells
-            deck = self._deck(agreement)
-            valid = DeckRows.at(stretch, agreement.deck.rows, deck)
+            deck = self.decks[agreement.terms.key]
+            valid = deck.rows.at(stretch)
             for name in _class_names(agreement.terms):
                 table = self._one_set(agreement, valid, name)
                 self.rate_sets.append(table)
                 self.rate_cells += len(table)
         return self.rate_set_of[key]
 
-    def _one_set(self, agreement: InForce, valid: DeckRows, origin: str) -> np.ndarray:
+    def _one_set(self, agreement: InForce, valid: HeldRows, origin: str) -> np.ndarray:
         """`deck node -> rate row` for one class: longest code, then the most specific row."""
-        terms, deck = agreement.terms, self._deck(agreement)
+        terms, deck = agreement.terms, self.decks[agreement.terms.key]
         per_unit, per_call = _origin_surcharge(terms, origin)
         block, none = self._block(agreement, per_unit, per_call), self._unpriced(terms)
         table = np.full(deck.size, -1, np.int32)
@@ -414,9 +393,11 @@ class _Compiler:
         else:
             table[valid.nodes] = block + valid.rows
         deck.inherit(table, none)
-        return self._with_surcharges(terms, deck, table)
+        return self._with_surcharges(terms, deck, table, block)
 
-    def _with_surcharges(self, terms: Agreement, deck: DeckNodes, table: np.ndarray) -> np.ndarray:
+    def _with_surcharges(
+        self, terms: Agreement, deck: DeckNodes, table: np.ndarray, block: int
+    ) -> np.ndarray:
         """Add surcharges of called codes: each pair of rate row and surcharge is a rate row."""
         if not terms.surcharges:
             return table
@@ -427,83 +408,25 @@ class _Compiler:
         pairs = np.flatnonzero((added >= 0) & (table != self._unpriced(terms)))
         if not len(pairs):
             return table
-        keys = np.stack([table[pairs], added[pairs]], axis=1)
-        unique, place = np.unique(keys, axis=0, return_inverse=True)
-        base = pl.concat(self.rate_blocks)[unique[:, 0]]
-        keys = np.stack([base["offer"].to_numpy(), unique[:, 1]], axis=1)
-        offered, offer = np.unique(keys, axis=0, return_inverse=True)
-        per_unit = np.array([to_e10(s.per_unit) for s in terms.surcharges])[offered[:, 1]]
-        per_call = np.array([to_e10(s.per_call) for s in terms.surcharges])[offered[:, 1]]
-        opened = pl.col("kind") == OPEN
-        offers = pl.concat(self.offer_blocks)[offered[:, 0]].with_columns(
-            pl.when(opened).then(pl.col(name) + pl.Series(add)).otherwise(name).alias(name)
-            for name, add in (
-                ("price_e10", per_unit),
-                ("first_e10", per_unit),
-                ("call_e10", per_call),
-            )
-        )
-        first = self._add(base.select("rate_id", "code"), offers, offer.ravel())
         table = table.copy()
-        table[pairs] = first + place.ravel().astype(np.int32)
+        table[pairs] = self.rate_rows.add_surcharged(
+            block, table[pairs], added[pairs], terms.surcharges
+        )
         return table
 
     def _unpriced(self, terms: Agreement) -> int:
         """The rate row of an agreement's numbers that have no rate."""
         if terms.key not in self.unpriced:
-            self.unpriced[terms.key] = self._no_rate(terms_of(terms, None), NO_RATE)
+            self.unpriced[terms.key] = self.rate_rows.add_unpriced(terms_of(terms, None), NO_RATE)
         return self.unpriced[terms.key]
 
-    def _no_rate(self, terms: Terms, kind: int) -> int:
-        """Add a rate row that is no row of a deck."""
-        offer = ("", 0, 0, 0, self._terms(terms), kind)
-        return self._add(
-            pl.DataFrame({"rate_id": [0], "code": [0]}),
-            pl.DataFrame([offer], schema=_OFFER_SCHEMA, orient="row"),
-            np.zeros(1, np.uint32),
-        )
-
     def _block(self, agreement: InForce, per_unit: int, per_call: int) -> int:
-        """The agreement's deck rows as rate rows with an origin surcharge; returns their first."""
+        """The agreement's deck rows as rate rows with an origin surcharge."""
         key = (agreement.terms.key, per_unit, per_call)
         if key not in self.blocks:
-            deck = agreement.deck.rows
-            offered, offer = _distinct(deck, _OFFERED)
-            said, place = _distinct(offered, _TERMS_OF_ROW)
-            terms = [self._terms(terms_of(agreement.terms, row)) for row in said.iter_rows()]
-            offers = offered.select(
-                "destination",
-                pl.col("price_e10").fill_null(0) + per_unit,
-                pl.coalesce("first_price_e10", "price_e10").fill_null(0).alias("first_e10")
-                + per_unit,
-                pl.lit(per_call, pl.Int64).alias("call_e10"),
-                pl.Series("terms", np.array(terms, np.uint32)[place]),
-                pl.col("status").replace_strict(_KINDS, return_dtype=pl.UInt8).alias("kind"),
-            )
-            self.blocks[key] = self._add(deck.select("rate_id", "code"), offers, offer)
+            offers = self.deck_offers[agreement.terms.key]
+            self.blocks[key] = self.rate_rows.add_deck(agreement.terms, offers, per_unit, per_call)
         return self.blocks[key]
-
-    def _add(self, rates: pl.DataFrame, offers: pl.DataFrame, offer: np.ndarray) -> int:
-        """Add rate rows with their places among further offers; returns the first one's."""
-        first = self.rate_count
-        places = pl.Series("offer", (offer + self.offer_count).astype(np.uint32))
-        self.rate_blocks.append(rates.with_columns(places).cast(_RATE_SCHEMA))
-        self.offer_blocks.append(offers.cast(_OFFER_SCHEMA))
-        self.rate_count += rates.height
-        self.offer_count += offers.height
-        return first
-
-
-def _distinct(rows: pl.DataFrame, columns: Sequence[str]) -> tuple[pl.DataFrame, np.ndarray]:
-    """The distinct values of some columns, in the order in which they first stand, and the place
-    of each row's among them."""
-    alike = rows.select((pl.col(n).eq_missing(pl.col(n).first())).all() for n in columns)
-    varying = [name for name in columns if not alike[name][0]] or [columns[0]]
-    numbered = rows.select(varying).with_row_index("_row")
-    groups = numbered.group_by(varying, maintain_order=True).agg("_row")["_row"]
-    places = np.empty(rows.height, np.uint32)
-    places[groups.explode().to_numpy()] = np.repeat(np.arange(len(groups)), groups.list.len())
-    return rows.select(columns)[groups.list.first()], places
 
 
 def _numbers(codes: Iterable[str]) -> np.ndarray:
@@ -554,12 +477,3 @@ def _origin_surcharge(terms: Agreement, origin: str) -> tuple[int, int]:
 
 def _stack(tables: Sequence[np.ndarray], width: int, dtype: type) -> np.ndarray:
     return np.stack(tables) if tables else np.zeros((1, width), dtype)
-
-
-def _narrowed(offers: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """Offers with destinations as ids, in few bytes: gathers read them at random, so that what
-    fits a cache is several times faster. Only open ones have prices."""
-    names = offers["destination"].unique().sort().to_list()
-    prices = pl.when(pl.col("kind") == OPEN).then(pl.col("price_e10", "first_e10")).otherwise(0)
-    ids = pl.col("destination").cast(pl.Enum(names)).to_physical().cast(pl.UInt32)
-    return offers.with_columns(ids.alias("destination"), prices).rechunk(), names

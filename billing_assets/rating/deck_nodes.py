@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 import numpy as np
@@ -10,13 +11,17 @@ import polars as pl
 from billing_assets.rating.codes import CodeIndex
 from billing_assets.rating.timeline import Stretch
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_NEVER = np.iinfo(np.int64).max
+
 
 @dataclass(frozen=True)
 class DeckNodes:
     """The codes of one deck as nodes 1 to n (0: none of them), shorter codes first.
 
     `of_code[code id]` is the node of the longest of these codes that the code begins with;
-    `parents[node]` that of the next shorter one; `of_rows` are the nodes of the deck's rows.
+    `parents[node]` that of the next shorter one; `rows` are the deck's rows.
     """
 
     number: int
@@ -24,12 +29,12 @@ class DeckNodes:
     of_code: np.ndarray
     parents: np.ndarray
     lengths: np.ndarray
-    of_rows: np.ndarray
+    rows: "DeckRows"
 
     @classmethod
-    def of(cls, number: int, codes: np.ndarray, rows: np.ndarray, index: CodeIndex) -> Self:
-        """Number the codes, and give every code of the plan its node; `rows` are the codes of the
-        deck's rows."""
+    def of(cls, number: int, codes: np.ndarray, rows: pl.DataFrame, index: CodeIndex) -> Self:
+        """Number the codes, and give every code of the plan its node; `rows` are the deck's, in
+        the columns of table `rate`."""
         ids = np.sort(index.ids_of(codes)).astype(np.int64)
         of_code = np.full(len(index.codes), -1, np.int32)
         of_code[ids] = np.arange(1, len(ids) + 1)
@@ -37,7 +42,8 @@ class DeckNodes:
         of_code[of_code == -1] = 0
         parents = np.concatenate([[0], of_code[index.parents[ids]]])
         lengths = np.concatenate([[0], index.lengths[ids]])
-        return cls(number, ids, of_code, parents, lengths, of_code[index.ids_of(rows)])
+        nodes = of_code[index.ids_of(rows["code"].to_numpy())]
+        return cls(number, ids, of_code, parents, lengths, DeckRows.of(rows, nodes))
 
     @property
     def size(self) -> int:
@@ -55,40 +61,73 @@ class DeckNodes:
 
 
 @dataclass(frozen=True)
+class Words:
+    """A column of words as numbers, which are compared many times a plan."""
+
+    numbers: np.ndarray
+    number_of: dict[str, int]
+
+    @classmethod
+    def of(cls, column: pl.Series) -> Self:
+        """Number the words of a column; mostly it says one word alone."""
+        if (column == column.first()).all():
+            return cls(np.zeros(len(column), np.uint8), {str(column.first()): 0})
+        words = column.unique().to_list()
+        numbers = column.cast(pl.Enum(words)).to_physical().to_numpy()
+        return cls(numbers, {word: number for number, word in enumerate(words)})
+
+    def for_all_and_for(self, word: str, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Masks of some rows without a word, and of those with this one, if it is one."""
+        numbers = self.numbers[rows]
+        return tuple(numbers == self.number_of.get(one, -1) for one in dict.fromkeys(["", word]))
+
+
+@dataclass(frozen=True)
 class DeckRows:
+    """The rows of a deck: their nodes, when they begin and end in microseconds since 1970, and
+    for what they hold."""
+
+    nodes: np.ndarray
+    begins: np.ndarray
+    ends: np.ndarray
+    bands: Words
+    origins: Words
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame, nodes: np.ndarray) -> Self:
+        """Read the rows' columns; `nodes` are those of their codes."""
+        return cls(
+            nodes=nodes,
+            begins=rows["valid_from"].to_physical().to_numpy(),
+            ends=rows["valid_to"].to_physical().fill_null(_NEVER).to_numpy(),
+            bands=Words.of(rows["band"]),
+            origins=Words.of(rows["origin"]),
+        )
+
+    def at(self, stretch: Stretch) -> "HeldRows":
+        """The rows that hold when a stretch begins."""
+        instant = (stretch.start - _EPOCH) // _MICROSECOND
+        rows = np.flatnonzero((self.begins <= instant) & (self.ends > instant))
+        bands = self.bands.for_all_and_for(stretch.band, rows)
+        return HeldRows(rows, self.nodes[rows], bands, self.origins)
+
+
+@dataclass(frozen=True)
+class HeldRows:
     """The rows of a deck that hold in a stretch: their positions and nodes; `bands` are masks of
-    them, those of every band before those of the stretch's own; `origins` is their column."""
+    them, those of every band before those of the stretch's own."""
 
     rows: np.ndarray
     nodes: np.ndarray
     bands: tuple[np.ndarray, ...]
-    origins: pl.Series
-
-    @classmethod
-    def at(cls, stretch: Stretch, deck: pl.DataFrame, nodes: DeckNodes) -> Self:
-        """Choose the rows that hold when a stretch begins."""
-        begun, until = pl.col("valid_from") <= stretch.start, pl.col("valid_to")
-        valid = deck.select("band", "origin", "valid_from", "valid_to").with_row_index()
-        valid = valid.filter(begun & (until.is_null() | (until > stretch.start)))
-        rows = valid["index"].to_numpy()
-        return cls(
-            rows=rows,
-            nodes=nodes.of_rows[rows],
-            bands=_for_all_and_for(stretch.band, valid["band"]),
-            origins=valid["origin"],
-        )
+    origins: Words
 
     def fitting(self, origin: str) -> Iterator[np.ndarray]:
         """Masks of the rows for a class of callers, the most specific last: the origin weighs
         more than the band."""
-        for of_origin in _for_all_and_for(origin, self.origins):
+        for of_origin in self.origins.for_all_and_for(origin, self.rows):
             for of_band in self.bands:
                 yield of_origin & of_band
-
-
-def _for_all_and_for(name: str, words: pl.Series) -> tuple[np.ndarray, ...]:
-    """Masks of the rows without a word and of those with the name's, if it is one."""
-    return tuple((words == one).to_numpy() for one in dict.fromkeys(["", name]))
 
 
 def inherit(table: np.ndarray, parents: np.ndarray, lengths: np.ndarray) -> None:
