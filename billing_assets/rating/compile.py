@@ -13,7 +13,7 @@ from billing_assets.core.e164 import COUNTRY_CODES
 from billing_assets.core.ids import bucket_of, event_code
 from billing_assets.core.money import to_e10
 from billing_assets.rating.codes import build_code_index
-from billing_assets.rating.deck_nodes import DeckNodes, HeldRows, inherit, stack_decks
+from billing_assets.rating.deck_nodes import DeckNodes, DeckRows, HeldRows, inherit, stack_decks
 from billing_assets.rating.plan import (
     A_KINDS,
     DAYS_AFTER,
@@ -76,6 +76,7 @@ class _Compiler:
         self.event_types: dict[str, int] = {}
         self.splitting: dict[str, int] = {}
         self.decks: dict[str, DeckNodes] = {}
+        self.deck_rows: dict[str, DeckRows] = {}
         self.deck_offers: dict[str, DeckOffers] = {}
         self.deck_changes: dict[str, list[datetime]] = {}
         # rows without an agreement gather from deck 0, which has no code, and find their own rate
@@ -106,6 +107,9 @@ class _Compiler:
         self.splitting = {a.terms.key: number for number, a in enumerate(splitting)}
         trunks, own = self._trunks()
         stretches = {a.terms.key: self._stretches(a) for a in active}
+        # of no use from here, where memory peaks
+        self.deck_rows.clear()
+        self.deck_offers.clear()
         spans = [self._spans(leg, active, stretches) for leg in Leg]
         painted = (edge for leg in spans for span in leg for edge in span[:2])
         changes = (
@@ -162,9 +166,10 @@ class _Compiler:
             self.deck_changes = dict(zip(keys, pool.map(_changes, rows), strict=True))
             self.deck_offers = dict(zip(keys, pool.map(DeckOffers.of, rows), strict=True))
             self.codes = build_code_index(codes)
-            numbers = range(1, len(keys) + 1)
-            nodes = pool.map(DeckNodes.of, numbers, codes, rows, repeat(self.codes))
+            numbers, index = range(1, len(keys) + 1), repeat(self.codes)
+            nodes = list(pool.map(DeckNodes.of, numbers, codes, index))
             self.decks = dict(zip(keys, nodes, strict=True))
+            self.deck_rows = dict(zip(keys, pool.map(DeckRows.of, rows, nodes, index), strict=True))
 
     # trunks and time
 
@@ -372,8 +377,7 @@ class _Compiler:
         key = (agreement.terms.key, bisect_right(changes, stretch.start), stretch.band)
         if key not in self.rate_set_of:
             self.rate_set_of[key] = self.rate_cells
-            deck = self.decks[agreement.terms.key]
-            valid = deck.rows.at(stretch)
+            valid = self.deck_rows[agreement.terms.key].at(stretch)
             for name in _class_names(agreement.terms):
                 table = self._one_set(agreement, valid, name)
                 self.rate_sets.append(table)

@@ -20,8 +20,8 @@ _NEVER = np.iinfo(np.int64).max
 class DeckNodes:
     """The codes of one deck as nodes 1 to n (0: none of them), shorter codes first.
 
-    `of_code[code id]` is the node of the longest of these codes that the code begins with;
-    `parents[node]` that of the next shorter one; `rows` are the deck's rows.
+    `of_code[code id]` is the node of the longest of these codes that the code begins with, in two
+    bytes where those do; `parents[node]` that of the next shorter one.
     """
 
     number: int
@@ -29,21 +29,19 @@ class DeckNodes:
     of_code: np.ndarray
     parents: np.ndarray
     lengths: np.ndarray
-    rows: "DeckRows"
 
     @classmethod
-    def of(cls, number: int, codes: np.ndarray, rows: pl.DataFrame, index: CodeIndex) -> Self:
-        """Number the codes, and give every code of the plan its node; `rows` are the deck's, in
-        the columns of table `rate`."""
+    def of(cls, number: int, codes: np.ndarray, index: CodeIndex) -> Self:
+        """Number the codes, and give every code of the plan its node."""
         ids = np.sort(index.ids_of(codes)).astype(np.int64)
         of_code = np.full(len(index.codes), -1, np.int32)
         of_code[ids] = np.arange(1, len(ids) + 1)
         inherit(of_code, index.parents, index.lengths)
         of_code[of_code == -1] = 0
+        of_code = of_code.astype(np.uint16 if len(ids) < 2**16 else np.int32)
         parents = np.concatenate([[0], of_code[index.parents[ids]]])
         lengths = np.concatenate([[0], index.lengths[ids]])
-        nodes = of_code[index.ids_of(rows["code"].to_numpy())]
-        return cls(number, ids, of_code, parents, lengths, DeckRows.of(rows, nodes))
+        return cls(number, ids, of_code, parents, lengths)
 
     @property
     def size(self) -> int:
@@ -94,10 +92,10 @@ class DeckRows:
     origins: Words
 
     @classmethod
-    def of(cls, rows: pl.DataFrame, nodes: np.ndarray) -> Self:
-        """Read the rows' columns; `nodes` are those of their codes."""
+    def of(cls, rows: pl.DataFrame, nodes: DeckNodes, index: CodeIndex) -> Self:
+        """Read the rows of a deck (columns of table `rate`)."""
         return cls(
-            nodes=nodes,
+            nodes=nodes.nodes_of(rows["code"].to_numpy(), index),
             begins=rows["valid_from"].to_physical().to_numpy(),
             ends=rows["valid_to"].to_physical().fill_null(_NEVER).to_numpy(),
             bands=Words.of(rows["band"]),
@@ -145,8 +143,8 @@ def inherit(table: np.ndarray, parents: np.ndarray, lengths: np.ndarray) -> None
 def stack_decks(decks: Iterable[DeckNodes], width: int) -> np.ndarray:
     """`[deck, code id] -> node`, in as few bytes as the largest deck needs."""
     rows = [deck.of_code for deck in decks]
-    small = all(row.max(initial=0) < 2**16 for row in rows)
-    stacked = np.zeros((len(rows) + 1, width), np.uint16 if small else np.int32)
+    needed = max((row.dtype.itemsize for row in rows), default=2)
+    stacked = np.zeros((len(rows) + 1, width), np.int32 if needed > 2 else np.uint16)
     for number, row in enumerate(rows, start=1):
         stacked[number] = row
     return stacked
