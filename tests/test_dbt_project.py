@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +15,7 @@ from billing_assets.orchestration.dbt_manifest import (
     read_manifest,
 )
 from billing_assets.orchestration.dbt_runner import open_project
-from billing_assets.orchestration.dbt_types import DbtError, Source, Verdict
+from billing_assets.orchestration.dbt_types import PROJECT, DbtError, Source, Verdict
 from billing_assets.orchestration.marts import CYCLES, FILE_COUNTS, INVOICED, THRESHOLDS
 
 UNIT_TESTS = {
@@ -99,3 +100,21 @@ def test_every_mart_declares_its_grain_its_order_and_exact_money():
 def test_every_source_of_the_lake_is_a_table_of_the_lake():
     sources = read_manifest()["sources"].values()
     assert {s["name"] for s in sources if s["source_name"] == "lake"} <= set(TABLES)
+
+
+def test_a_project_is_parsed_once_until_a_file_of_it_changes(tmp_path: Path):
+    def parsed_for(month: str) -> bool:
+        scratch = tmp_path / month
+        scratch.mkdir()
+        variables = {"month_start": f"{month}-01", "month_end": f"{month}-28"}
+        with open_project(scratch, empty_sources(scratch), variables) as project:
+            project.run("+expected_vs_billed")
+        (built,) = (scratch / "target" / "run").rglob("expected_vs_billed.sql")
+        assert f"{month}-01" in built.read_text(encoding="utf-8")
+        return (scratch / "target" / "partial_parse.msgpack").exists()
+
+    parsed_for("2026-01")
+    assert not parsed_for("2026-02")
+    os.utime(PROJECT / "dbt_project.yml")
+    assert parsed_for("2026-03")
+    assert not parsed_for("2026-04")

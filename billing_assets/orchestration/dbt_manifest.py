@@ -33,7 +33,7 @@ def describe_project() -> str:
     from billing_assets.orchestration.dbt_runner import open_project  # noqa: PLC0415
 
     with TemporaryDirectory() as scratch, open_project(Path(scratch), {}, {}) as project:
-        full = json.loads(project.manifest_file.read_bytes())
+        full = json.loads(project.parse().read_bytes())
     unit_tests = set(full["unit_tests"])
     stripped: dict[str, Any] = {name: {} for name in _EMPTY}
     stripped["metadata"] = {name: full["metadata"][name] for name in _METADATA}

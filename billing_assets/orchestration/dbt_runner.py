@@ -1,13 +1,15 @@
 """Runs dbt inside this process, on a DuckDB file of the run's own.
 
-A dbt process takes three seconds to begin; in here that is paid once, and the parsed project
-passes from command to command. dbt keeps its adapter and its flags global, so runs within one
-process wait for each other; runs in other processes share nothing with it.
+A dbt process takes three seconds to begin, and parsing the project five: in here both are paid
+once, and the parsed project passes from command to command and from run to run. dbt keeps its
+adapter and its flags global, so runs within one process wait for each other; runs in other
+processes share nothing with it.
 """
 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from threading import RLock
 
@@ -27,23 +29,24 @@ from billing_assets.orchestration.dbt_types import (
 )
 
 _one_at_a_time = RLock()
+_parsed: dict[int, Manifest] = {}
+"""The project as it was last parsed, by the state of its files: no variable of a run has a say in
+what it says, only in its SQL."""
 
 
 class DbtProject:
-    """The project, parsed for one scratch folder, as `open_project` gives it."""
+    """The project with one scratch folder, as `open_project` gives it.
+
+    Its methods raise `DbtError` where the project does not parse.
+    """
 
     def __init__(self, scratch: Path, variables: Mapping[str, object]) -> None:
-        """Parse the project; raises `DbtError` where it does not parse."""
         self._scratch = scratch
         self._variables = json.dumps({**variables, "scratch": str(scratch)})
-        parsed = self._invoke(dbtRunner(), "parse").result
-        if not isinstance(parsed, Manifest):
-            raise DbtError("dbt gave no manifest")
-        self._dbt = dbtRunner(manifest=parsed)
 
-    @property
-    def manifest_file(self) -> Path:
-        """The manifest that parsing wrote."""
+    def parse(self) -> Path:
+        """Parse the project; returns the manifest's file."""
+        self._parse()
         return self._scratch / "target" / "manifest.json"
 
     @property
@@ -89,6 +92,21 @@ class DbtProject:
             for result in results
         ]
 
+    def _parse(self) -> Manifest:
+        parsed = self._invoke(dbtRunner(), "parse").result
+        if not isinstance(parsed, Manifest):
+            raise DbtError("dbt gave no manifest")
+        return parsed
+
+    @cached_property
+    def _dbt(self) -> dbtRunner:
+        """A runner of the parsed project, whose commands write into their copy of it."""
+        state = _state_of_files()
+        if state not in _parsed:
+            _parsed.clear()
+            _parsed[state] = self._parse()
+        return dbtRunner(manifest=_parsed[state].deepcopy())
+
     def _results(self, *command: str) -> list[RunResult]:
         result = self._invoke(self._dbt, *command).result
         return list(result.results) if isinstance(result, RunExecutionResult) else []
@@ -113,14 +131,17 @@ class DbtProject:
         return invoked
 
 
+def _state_of_files() -> int:
+    """Tells whether any file of the project was changed, added or removed."""
+    files = sorted(path for path in PROJECT.rglob("*") if path.suffix in (".sql", ".yml"))
+    return hash(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files))
+
+
 @contextmanager
 def open_project(
     scratch: Path, sources: Mapping[str, Source], variables: Mapping[str, object]
 ) -> Iterator[DbtProject]:
-    """Parse the project for a run that reads `sources`, by name, and writes only to `scratch`.
-
-    Raises `DbtError` where the project does not parse.
-    """
+    """The project for a run that reads `sources`, by name, and writes only to `scratch`."""
     with _one_at_a_time, hand_over(scratch, sources):
         try:
             yield DbtProject(scratch, variables)
