@@ -11,22 +11,19 @@ from typer.testing import CliRunner
 
 from billing_assets.cli.main import app
 from billing_assets.core.errors import StateError
-from billing_assets.demo.generate import generate
 from billing_assets.installation import Installation
 from billing_assets.orchestration.runs import Runs
-from tests.support.demo_month import draft, issue, landed_days, settings
+from tests.support.demo_month import draft, issue, settings
 
 NEXT = "P04/2026-04-A"
 
 
 @pytest.fixture(scope="module")
-def drafted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def drafted(rated_month: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The month in drafts."""
     home = tmp_path_factory.mktemp("drafted")
-    generate(home, divide=100)
+    shutil.copytree(rated_month, home, dirs_exist_ok=True)
     with Runs.of(settings(home)) as runs:
-        runs.take_in()
-        runs.rate(landed_days(runs.installation))
         draft(runs)
     return home
 

@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 
 from billing_assets.charging.lines import carrying
+from billing_assets.cli.reference import approve_version
 from billing_assets.core.ids import canonical_json
 from billing_assets.demo.generate import generate
 from billing_assets.installation import Installation
@@ -41,7 +42,6 @@ from billing_assets.registry.schema import DocumentKind
 from tests.support.demo_month import (
     ISSUED,
     MONTH,
-    bill,
     draft,
     issue,
     landed_days,
@@ -53,20 +53,16 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("generated")
-    generate(out, divide=100)
-    return out
-
-
-@pytest.fixture(scope="module")
-def billed(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+def billed(rated_month: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """The month in issued documents, with its marts."""
     home = tmp_path_factory.mktemp("home")
-    shutil.copytree(generated, home, dirs_exist_ok=True)
-    installation = bill(home)
-    with Runs.of(installation.settings) as runs:
-        runs.marts(sorted({day.isoformat()[:7] for day in landed_days(installation)}))
-    return installation
+    shutil.copytree(rated_month, home, dirs_exist_ok=True)
+    with Runs.of(settings(home)) as runs:
+        draft(runs)
+        issue(runs)
+        days = landed_days(runs.installation)
+        runs.marts(sorted({day.isoformat()[:7] for day in days}))
+        return runs.installation
 
 
 def contents(home: Installation, table: Table) -> list[tuple[object, ...]]:
@@ -160,17 +156,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from billing_assets.core.settings import Settings
 from billing_assets.orchestration.runs import Runs
-from billing_assets.registry.schema import DocumentKind
-from tests.support.demo_month import (
-    ISSUED,
-    MONTH,
-    bill,
-    draft,
-    issue,
-    landed_days,
-    open_ad_hoc,
-    settings,
-)
 
 with Runs.of(Settings(home=Path(sys.argv[1]), user="ana")) as runs:
     runs.rate([date.fromisoformat(day) for day in sys.argv[2:]])
@@ -178,8 +163,10 @@ with Runs.of(Settings(home=Path(sys.argv[1]), user="ana")) as runs:
 
 
 def test_another_order_of_files_and_runs_side_by_side_change_nothing(
-    generated: Path, billed: Installation, tmp_path: Path
+    billed: Installation, tmp_path: Path
 ) -> None:
+    generated = tmp_path / "generated"
+    generate(generated, divide=100)
     shutil.copytree(generated / "reference", tmp_path / "reference")
     files = sorted(path for path in (generated / "inbox").rglob("*") if path.is_file())
     with Runs.of(settings(tmp_path)) as runs:
@@ -226,14 +213,14 @@ def test_billing_a_final_month_again_changes_no_document(billed: Installation) -
     ]
 
 
-def test_a_partner_that_cannot_be_billed_stops_no_other(generated: Path, tmp_path: Path) -> None:
-    shutil.copytree(generated, tmp_path, dirs_exist_ok=True)
+def test_a_partner_that_cannot_be_billed_stops_no_other(rated_month: Path, tmp_path: Path) -> None:
+    shutil.copytree(rated_month, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "reference" / "partners" / "P03.yaml"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(line for line in lines if "vat_id" not in line))
     with Runs.of(settings(tmp_path)) as runs:
         runs.take_in()
-        runs.rate(landed_days(runs.installation))
+        approve_version(runs.installation, 2, who="bruno")
         open_ad_hoc(runs.installation)
         runs.draft(MONTH, ["P02", "P03", "P14"], ISSUED)
         states = {c.id: c.state.value for c in runs.installation.registry.cycles.list()}

@@ -1,4 +1,4 @@
-"""The demo carrier's month, taken in, rated, drafted and issued through Dagster runs."""
+"""The demo carrier's month, drafted and issued through Dagster runs."""
 
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -20,16 +20,6 @@ def settings(home: Path) -> Settings:
 def landed_days(home: Installation) -> list[date]:
     counts = home.registry.files.counts(date.min, date.max)
     return sorted({count.day for count in counts if count.landed})
-
-
-def bill(home: Path) -> Installation:
-    """Files in the home's inbox to issued documents."""
-    with Runs.of(settings(home)) as runs:
-        runs.take_in()
-        runs.rate(landed_days(runs.installation))
-        draft(runs)
-        issue(runs)
-        return runs.installation
 
 
 def open_ad_hoc(home: Installation) -> None:
