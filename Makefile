@@ -27,7 +27,7 @@ demo: $(STAMP) ## set up, bill the demo carrier's month, compare with what must 
 	@$(BIN)/icb demo
 
 test: $(STAMP) ## set up and run the tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(STAMP) ## the tests that take minutes
 	@$(BIN)/python -m pytest -m slow

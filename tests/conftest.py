@@ -9,13 +9,6 @@ from billing_assets.demo.generate import generate
 from billing_assets.orchestration.runs import Runs
 from tests.support.demo_month import landed_days, settings
 
-LONGEST = "test_spine.py"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the file that takes longest, so that no worker waits for it at the end."""
-    items.sort(key=lambda item: item.path.name != LONGEST)
-
 
 @pytest.fixture(scope="session")
 def rated_month(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
