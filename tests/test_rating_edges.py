@@ -9,13 +9,18 @@ from decimal import Decimal
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
+import polars as pl
 import pytest
 
 from billing_assets.core.money import from_e10
+from billing_assets.rating.compile import compile_plan
+from billing_assets.rating.kernel import Kernel
+from billing_assets.rating.split import priced_legs
+from billing_assets.rating.usage import daily_usage
 from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Leg
 from tests.support.equality import assert_alike
-from tests.support.records import record
+from tests.support.records import frame, record
 from tests.support.references import agreement, partner, reference
 
 Row = dict[str, object]
@@ -297,7 +302,7 @@ def test_a_code_blocked_inside_a_split_call_suspends_the_whole_call() -> None:
         [record(1, at="2026-03-10T11:59:30", seconds=60), record(2, at="2026-03-10T11:59:00"),
          record(3, at="2026-03-10T12:00:00")],
     )  # fmt: skip
-    assert [row["reason"] for row in found.values()] == ["NO_RATE", None, "BLOCKED_CODE"]
+    assert [row["reason"] for row in found.values()] == ["BLOCKED_CODE", None, "BLOCKED_CODE"]
 
 
 STAMPS = [("setup", "answer"), ("answer", "setup"), ("setup", "end"), ("end", "answer")]
@@ -780,3 +785,138 @@ def test_a_bill_and_keep_part_of_a_split_call_is_free() -> None:
         record(n + 1, at=edge - timedelta(seconds=10), seconds=30) for n, edge in enumerate(edges)
     ]
     assert amounts(data, TEN, calls) == [Decimal("0.20"), Decimal("0.19")]
+
+
+# the largest units, amounts and quantities
+
+
+LARGEST = [
+    ("3000000/1", "18500", 60),
+    ("86400000/1", "1000", 60),
+    ("86400000/1", "18000", 60),
+    ("50000000/1", "5000", 60),
+    ("86400000/1", "600", 60),
+    ("1/86400000", "10000000", 2),
+]
+
+
+@pytest.mark.parametrize(("steps", "rate", "seconds"), LARGEST)
+def test_an_amount_beyond_all_bounds_has_no_price_whatever_the_increments(
+    steps: str, rate: str, seconds: int
+) -> None:
+    data = reference(agreement(increments=steps, rates=[{"code": 44, "rate": rate}]))
+    found = assert_alike(data, TEN, [record(1, seconds=seconds)])
+    assert found[1, "customer"]["reason"] == "OUT_OF_RANGE"
+
+
+def test_the_largest_amount_below_the_bound_is_exact() -> None:
+    deck = [{"code": 44, "increments": "86400000/1", "rate": "555"}]
+    [amount] = amounts(reference(agreement(rates=deck)), TEN, [record(1)])
+    assert amount == Decimal(86_400_000) / 60 * 555
+
+
+@pytest.mark.parametrize("bytes_", [10**15, 10**15 + 1])
+@pytest.mark.parametrize("answered", [True, False])
+def test_more_bytes_than_a_record_can_hold_are_suspended(bytes_: int, answered: bool) -> None:
+    terms = agreement(service="data", unit="mb", unit_base=1000, rates=[{"code": 44, "rate": 0}])
+    session = record(1, service="data", quantity=bytes_, answered=answered)
+    found = assert_alike(reference(terms), TEN, [session])
+    assert (found[1, "customer"]["reason"] == "OUT_OF_RANGE") is (bytes_ > 10**15)
+
+
+def test_quantities_of_many_records_add_up_exactly() -> None:
+    terms = agreement(service="data", unit="mb", unit_base=1000, rates=[{"code": 44, "rate": 0}])
+    sessions = frame(*(record(n, service="data", quantity=10**15) for n in range(1, 4)))
+    kernel = Kernel(compile_plan(reference(terms), TEN, buckets=1), Leg.CUSTOMER)
+    [row] = daily_usage(priced_legs(kernel, sessions.lazy()), pl.col("answered") * 3000).to_dicts()
+    assert (row["records"], row["quantity"], row["billed_units"]) == (9000, 9 * 10**18, 9 * 10**18)
+    assert not kernel.counts_little
+
+
+# what is free, and what bounds a charged call
+
+
+def test_a_split_call_is_free_only_if_all_its_parts_are() -> None:
+    bands = {"windows": [{"band": "free", "from": "20:00", "to": "22:00"}], "otherwise": "pay"}
+    data = reference(
+        agreement(
+            crossing="split",
+            bands=bands,
+            setup_fee="0.05",
+            minimum="0.50",
+            surcharges=[{"surcharge": "s", "codes": [44], "per_call": "0.01"}],
+            rates=[
+                {"code": 44, "band": "pay", "rate": "0.60"},
+                {"code": 44, "band": "free", "status": "bill_and_keep"},
+            ],
+        )
+    )
+    starts = ["2026-03-10T19:59:30", "2026-03-10T21:59:30", "2026-03-10T21:00:00"]
+    calls = [
+        record(n, at=at, seconds=s)
+        for n, (at, s) in enumerate(zip(starts * 2, [60] * 3 + [90, 120, 60], strict=True))
+    ]
+    found = assert_alike(data, TEN, calls)
+    legs = [found[n, "customer"] for n in range(6)]
+    told = [(leg["fees_e10"], leg["pricing"]) for leg in legs]
+    six_hundredths = 6 * 10**8
+    assert told[:3] == [
+        (six_hundredths, "split"),
+        (six_hundredths, "split"),
+        (0, "bill_and_keep"),
+    ]
+    assert [from_e10(leg["amount_e10"]) for leg in legs] == [
+        Decimal(text) for text in ("0.50", "0.50", "0", "0.50", "0.96", "0")
+    ]
+
+
+def test_the_cap_bounds_what_a_charged_record_costs_and_no_attempt() -> None:
+    terms = agreement(attempt_fee="1.00", cap="0.50", rates=[{"code": 44, "rate": "0.01"}])
+    tried = record(1, answered=False)
+    assert amounts(reference(terms), TEN, [tried, record(2)]) == [Decimal("1"), Decimal("0.5")]
+
+
+def test_an_agreement_of_fees_alone_waits_for_its_rates() -> None:
+    found = assert_alike(reference(agreement(rates=[])), TEN, [record(1)])
+    assert found[1, "customer"]["reason"] == "NO_RATE"
+
+
+# rates that hold for a while
+
+
+def test_a_rate_for_a_while_gives_way_to_the_one_before_it_again() -> None:
+    deck = [
+        {"code": 4, "rate": "0.5"},
+        {"code": 44, "rate": "0.01", "to": "2026-03-11"},
+        {"code": 44, "rate": "0.02", "from": "2026-03-10T06:00:00", "to": "2026-03-10T12:00:00"},
+        {"code": 44, "rate": "0.03", "from": "2026-03-10T08:00:00", "to": "2026-03-10T10:00:00"},
+        {"code": 44, "rate": "0.04", "from": "2026-03-10T11:00:00", "to": "2026-03-10T14:00:00"},
+    ]
+    prices = {
+        "05:59:59": "0.01", "06:00:00": "0.02", "07:59:59": "0.02", "08:00:00": "0.03",
+        "09:59:59": "0.03", "10:00:00": "0.02", "10:59:59": "0.02", "11:00:00": "0.04",
+        "12:00:00": "0.04", "13:59:59": "0.04", "14:00:00": "0.01", "23:59:59": "0.01",
+    }  # fmt: skip
+    calls = [record(n, at=f"2026-03-10T{clock}") for n, clock in enumerate(prices)]
+    after = record(len(calls), at="2026-03-11T00:00:00")
+    data = reference(agreement(rates=deck))
+    assert amounts(data, TEN, calls) == [Decimal(price) for price in prices.values()]
+    assert amounts(data, date(2026, 3, 11), [after]) == [Decimal("0.5")]
+
+
+def test_a_blocked_code_opens_again_and_a_withdrawn_one_stays_away() -> None:
+    deck = [
+        {"code": 44, "rate": "0.01"},
+        {
+            "code": 44,
+            "status": "blocked",
+            "from": "2026-03-10T06:00:00",
+            "to": "2026-03-10T12:00:00",
+        },
+    ]
+    found = assert_alike(
+        reference(agreement(rates=deck)),
+        TEN,
+        [record(n, at=f"2026-03-10T{clock}") for n, clock in enumerate(["11:59:59", "12:00:00"])],
+    )
+    assert [found[n, "customer"]["reason"] for n in (0, 1)] == ["BLOCKED_CODE", None]

@@ -72,13 +72,14 @@ def _rate(
 ) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """Write the priced legs of some records; gives those without a price, and sums by group."""
     legs = pl.concat([kernel.legs(records) for kernel in kernels])
-    aside, sums = _written(rated, legs)
+    small = all(kernel.counts_little for kernel in kernels)
+    aside, sums = _written(rated, legs, small)
     by_parts = pl.col("reason") == BY_PARTS
     crossing = aside.filter(by_parts)
     if crossing.is_empty():
         return aside, sums
     parts = pl.concat([split_legs(kernel, crossing) for kernel in kernels if kernel.splits])
-    failed, more = _written(rated, parts.lazy())
+    failed, more = _written(rated, parts.lazy(), small)
     return pl.concat([aside.filter(~by_parts), failed]), sums + more
 
 
@@ -110,9 +111,12 @@ USAGE_ROWS = 250_000
 """About how many rows of `usage_daily` are named, sorted and written at once."""
 
 
-def _written(rated: NewSlice, legs: pl.LazyFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-    """Write legs; gives those with a reason, which are not written, and sums of the others."""
-    sums = usage_sums(legs, keys=["group"])
+def _written(
+    rated: NewSlice, legs: pl.LazyFrame, small: bool
+) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    """Write legs; gives those with a reason, which are not written, and sums of the others, which
+    are `small` or not as `usage_sums` means it."""
+    sums = usage_sums(legs, keys=["group"], small=small)
     return rated.write(legs.drop("group"), aside="reason", results=[sums])
 
 

@@ -68,8 +68,9 @@ class Words:
     @classmethod
     def of(cls, column: pl.Series) -> Self:
         """Number the words of a column; mostly it says one word alone."""
-        if (column == column.first()).all():
-            return cls(np.zeros(len(column), np.uint8), {str(column.first()): 0})
+        words = column.head(1).to_list()
+        if (column == pl.Series(words)).all():
+            return cls(np.zeros(len(column), np.uint8), dict.fromkeys(words, 0))
         words = column.unique().to_list()
         numbers = column.cast(pl.Enum(words)).to_physical().to_numpy()
         return cls(numbers, {word: number for number, word in enumerate(words)})

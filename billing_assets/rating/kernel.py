@@ -67,6 +67,9 @@ MAX_DIGITS = 15
 MAX_SECONDS = 30 * 86400
 """A longer call is an error of the switch, not a call."""
 
+MAX_QUANTITY = 10**15
+"""More messages, bytes or events are an error of the record too."""
+
 MAX_E10 = 8 * 10**18
 """Largest cost of a record's units; int64 has room above it for fees and surcharges."""
 _MICRO = 1_000_000
@@ -156,6 +159,14 @@ class Kernel:
     def splits(self) -> bool:
         """Whether any leg may be priced by parts (`split.priced_legs`)."""
         return bool(self.side.split_trunks)
+
+    @property
+    def counts_little(self) -> bool:
+        """Whether all its legs are calls measured by `duration_ms`, which `MAX_SECONDS` bounds: a
+        day of them adds up to far less than int64 holds."""
+        terms = TermColumns(self.plan)
+        by_stamps = "floor_stamps" in terms.values("duration_rounding") or terms.any("from_setup")
+        return self._services() == {_VOICE} and not by_stamps
 
     @property
     def _trunk(self) -> pl.Expr:
@@ -321,12 +332,14 @@ class Kernel:
         return frame.with_columns(result.otherwise(0).alias("_class"))
 
     def _jurisdiction(self, caller: pl.Expr) -> pl.Expr:
-        """0 where a number's state is unknown, 1 for calls inside a state, 2 between states."""
+        """0 where a number's state is unknown, 1 for calls inside a state, 2 between states; an
+        invalid calling number has none."""
         place = (-2 - pl.col("_scheme")).clip(0) * self.plan.origins.shape[1]
         states = self.plan.states.ravel()
         ours = gather(states, place + caller)
         theirs = gather(states, place + pl.col("_callee").fill_null(0))
-        unknown = (ours == 0) | (theirs == 0)
+        invalid = pl.col("a_kind") == "invalid"
+        unknown = (ours == 0) | (theirs == 0) | invalid
         return (pl.when(unknown).then(0).when(ours == theirs).then(1).otherwise(2)).cast(pl.Int64)
 
     # price
@@ -473,15 +486,21 @@ class Kernel:
         return fees + terms.value("attempt_e10") if terms.any("attempt_e10") else fees
 
     def _beyond(self, terms: TermColumns) -> pl.Expr:
-        """Whether int64 cannot hold an amount, or a call is longer than any call."""
-        beyond = pl.lit(False)
+        """Whether int64 cannot hold an amount, or a record counts more than any can."""
         services = self._services()
-        if _VOICE in services:
-            beyond = (pl.col("_svc") == _VOICE) & (pl.col("_quantity") > MAX_SECONDS)
-        if services != {_VOICE} or self.plan.dearest_e10 * (MAX_SECONDS // 60 + 1) >= MAX_E10:
+        most = pl.lit(MAX_SECONDS if services == {_VOICE} else MAX_QUANTITY)
+        if _VOICE in services and services != {_VOICE}:
+            most = pl.when(pl.col("_svc") == _VOICE).then(MAX_SECONDS).otherwise(MAX_QUANTITY)
+        beyond = pl.col("_quantity") > most
+        dearest_call = self.plan.dearest_e10 * (self._longest_call(terms) // 60 + 1)
+        if services != {_VOICE} or dearest_call >= MAX_E10:
             price = pl.max_horizontal(pl.col("_price"), self._first_price(), 1)
             beyond = beyond | (pl.col("_units") // terms.value("per") + 1 > MAX_E10 // price)
         return beyond
+
+    def _longest_call(self, terms: TermColumns) -> int:
+        """Seconds that no call is billed more of."""
+        return MAX_SECONDS + terms.largest("first") + terms.largest("next")
 
     def _first_price(self) -> pl.Expr:
         return gather(self.plan.offers["first_e10"], pl.col("_offer"))
@@ -496,8 +515,8 @@ class Kernel:
         into an int64 as it is, which calls at usual prices do, one division does.
         """
         per = terms.value("per")
-        most = MAX_SECONDS + terms.largest("first") + terms.largest("next")
-        if self._services() == {_VOICE} and self.plan.dearest_e10 * most < 2**63:
+        dearest_call = self.plan.dearest_e10 * self._longest_call(terms)
+        if self._services() == {_VOICE} and dearest_call < 2**63:
             cost = units * price
             whole = cost // per
             return whole, cost - whole * per

@@ -21,7 +21,7 @@ from billing_assets.core.money import (
     round_amount,
     to_e10,
 )
-from billing_assets.rating.kernel import MAX_DIGITS, MAX_E10, MAX_SECONDS
+from billing_assets.rating.kernel import MAX_DIGITS, MAX_E10, MAX_QUANTITY, MAX_SECONDS
 from billing_assets.rating.plan import DAYS_AFTER, DAYS_BEFORE
 from billing_assets.rating.terms import units_per_price
 from billing_assets.reference.bands import day_segments
@@ -126,6 +126,16 @@ class _Case:
     def unit_price(self, price: _Price) -> Decimal:
         """A price of a unit with its surcharges."""
         return price.per_unit + self.added_unit
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """What a leg's units cost before fees, exactly; whether one price held for all of them, and
+    whether they are free on purpose."""
+
+    exact: Fraction
+    single: bool
+    free: bool
 
 
 class PlainRater:
@@ -341,7 +351,8 @@ class PlainRater:
     def _origin(self, leg: PlainLeg, terms: Agreement, record: Record, number: str | None) -> str:
         caller = None if record["a_number"] is None else str(record["a_number"])
         if terms.jurisdiction:
-            ours, theirs = (_state(terms, digits) for digits in (caller, number))
+            valid = None if record["a_kind"] == "invalid" else caller
+            ours, theirs = (_state(terms, digits) for digits in (valid, number))
             word = (
                 "INDETERMINATE"
                 if ours is None or theirs is None
@@ -406,11 +417,11 @@ class PlainRater:
             leg.say(f"{case.quantity} units in steps {steps}: {leg.billed_units} billed")
             if _too_dear(case, price):
                 raise _Unpriced("OUT_OF_RANGE")
-        leg.fees = self._fees(case)
-        cost, single = self._cost(case)
-        if known and single:
+        cost = self._cost(case)
+        leg.fees = self._fees(case, cost)
+        if known and cost.single:
             leg.rate = Decimal(0) if known.free else case.unit_price(known)
-        exact = self._bounded(case, Fraction(leg.fees) + cost)
+        exact = self._bounded(case, cost, Fraction(leg.fees) + cost.exact)
         rounding = terms.rounding.record
         decimals = minor_units(terms.currency) if rounding.decimals is None else rounding.decimals
         leg.amount = round_amount(exact, decimals, rounding.method)
@@ -419,30 +430,29 @@ class PlainRater:
         if terms.reverse:
             leg.say("reverse billing turns the sign")
             leg.amount, leg.fees = -leg.amount, -leg.fees
-        leg.pricing = _pricing(case, single)
+        leg.pricing = _pricing(case, cost)
         leg.say(f"amount {leg.amount} {terms.currency} ({leg.pricing})")
 
     def _refuse_unpriced(self, case: _Case) -> None:
         """A charged leg needs a price; an uncharged one only its agreement."""
-        if not case.charged:
-            return
-        if case.number is None:
+        if case.charged and case.number is None:
             raise _Unpriced("INVALID_NUMBER")
-        if case.price is None:
+        if case.charged and case.price is None:
             raise _Unpriced("NO_RATE")
-        if case.price.status == "blocked":
+        if case.charged and case.price and case.price.status == "blocked":
             raise _Unpriced("BLOCKED_CODE")
-        if case.terms.service is Service.VOICE and case.quantity > MAX_SECONDS:
+        most = MAX_SECONDS if case.terms.service is Service.VOICE else MAX_QUANTITY
+        if case.quantity > most:
             raise _Unpriced("OUT_OF_RANGE")
 
-    def _cost(self, case: _Case) -> tuple[Fraction, bool]:
-        """Cost of the billed units, each increment at its price; and whether one price held."""
+    def _cost(self, case: _Case) -> _Cost:
+        """Cost of the billed units, each increment at its price."""
         leg, price, units = case.leg, case.price, case.leg.billed_units or 0
         if not units or price is None:
-            return Fraction(0), True
+            return _Cost(Fraction(0), single=True, free=bool(price and price.free))
         per = units_per_price(case.terms)
         first, following = price.first, price.following
-        cost, done = Fraction(0), 0
+        cost, done, free = Fraction(0), 0, True
         parts: list[tuple[int, Decimal, int]] = []
         while done < units:
             size = first if done == 0 else following
@@ -453,6 +463,7 @@ class PlainRater:
             unit = case.unit_price(price)
             if done == 0:
                 unit += price.first_block - price.per_unit
+            free = free and price.free
             if not price.free:
                 cost += Fraction(size, per) * Fraction(unit)
             if cost * E10 > MAX_E10:
@@ -463,7 +474,7 @@ class PlainRater:
             done = sum(part[2] for part in parts)
         for _, unit, size in parts:
             leg.say(f"{size} units at {unit} for {per}")
-        return cost, len({rate_id for rate_id, _, _ in parts}) == 1
+        return _Cost(cost, single=len({rate_id for rate_id, _, _ in parts}) == 1, free=free)
 
     def _held_at(self, case: _Case, price: _Price, done: int) -> _Price:
         """The price that holds when an increment begins; past the agreement's end, the last."""
@@ -475,28 +486,29 @@ class PlainRater:
             return price
         band = self._band(case.terms, at)
         held = self._price_of(case.agreement, case.number, at, band, case.leg.origin)
-        if held is None or held.status == "blocked":
+        if held is None:
             raise _Unpriced("NO_RATE")
+        if held.status == "blocked":
+            raise _Unpriced("BLOCKED_CODE")
         return held
 
-    def _fees(self, case: _Case) -> Decimal:
+    def _fees(self, case: _Case, cost: _Cost) -> Decimal:
         """The attempt fee of every record, and what a charged one costs once."""
         fees = case.terms.attempt_fee
-        if case.charged and case.price and not case.price.free:
+        if case.charged and case.price and not cost.free:
             fees += case.price.setup_fee + case.added_call
         if fees:
             case.leg.say(f"fees {fees.normalize():f}")
         return fees
 
-    def _bounded(self, case: _Case, exact: Fraction) -> Fraction:
+    def _bounded(self, case: _Case, cost: _Cost, exact: Fraction) -> Fraction:
         """Minimum charge and cap, on the amount with its fees."""
         bounds = case.price or case.terms
         low, high = bounds.minimum, bounds.cap
-        free = case.price is not None and case.price.free
-        if case.charged and not free and exact < low:
+        if case.charged and not cost.free and exact < low:
             case.leg.say(f"minimum charge {low.normalize():f}")
             exact = Fraction(low)
-        if high is not None and exact > high:
+        if case.charged and high is not None and exact > high:
             case.leg.say(f"capped at {high.normalize():f}")
             exact = Fraction(high)
         return exact
@@ -551,12 +563,12 @@ def _too_dear(case: _Case, price: _Price) -> bool:
     return whole_units + 1 > MAX_E10 // max(1, to_e10(dearest))
 
 
-def _pricing(case: _Case, single: bool) -> str:
-    if case.charged and case.price and case.price.free:
+def _pricing(case: _Case, cost: _Cost) -> str:
+    if case.charged and cost.free:
         return "bill_and_keep"
     if not case.charged and not case.leg.amount:
         return "not_chargeable"
-    return "priced" if single else "split"
+    return "priced" if cost.single else "split"
 
 
 def _int(value: object) -> int:

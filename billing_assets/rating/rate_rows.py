@@ -106,12 +106,12 @@ class RateRows:
         per_call = np.array([to_e10(s.per_call) for s in surcharges])[offered[:, 1]]
         opened = pl.col("kind") == OPEN
         offers = base.offers[offered[:, 0]].with_columns(
-            pl.when(opened).then(pl.col(name) + pl.Series(add)).otherwise(name).alias(name)
-            for name, add in (
-                ("price_e10", per_unit),
-                ("first_e10", per_unit),
-                ("call_e10", per_call),
-            )
+            *(
+                pl.when(opened).then(pl.col(name) + pl.Series(per_unit)).otherwise(name).alias(name)
+                for name in ("price_e10", "first_e10")
+            ),
+            # a split call that begins free may come to a price
+            pl.col("call_e10") + pl.Series(per_call),
         )
         first = self._add(rates.select("rate_id", "code"), offers, offer.ravel())
         return first + place.ravel().astype(np.int32)

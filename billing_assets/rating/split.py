@@ -10,7 +10,7 @@ import polars.selectors as cs
 
 from billing_assets.rating.kernel import BY_PARTS, MAX_E10, REASON, Kernel
 from billing_assets.rating.labels import group_of
-from billing_assets.rating.plan import BILL_AND_KEEP, OPEN, SERVICES
+from billing_assets.rating.plan import BILL_AND_KEEP, BLOCKED, OPEN, SERVICES
 from billing_assets.rating.term_columns import TermColumns, amount_of
 
 _MICRO = 1_000_000
@@ -33,8 +33,9 @@ def priced_legs(kernel: Kernel, records: pl.LazyFrame) -> pl.LazyFrame:
 def split_legs(kernel: Kernel, crossing: pl.DataFrame) -> pl.DataFrame:
     """Price legs that `Kernel.legs` gave the reason `BY_PARTS`; columns as it gives them.
 
-    A leg whose later part meets no price is suspended whole, with the reason NO_RATE; one that
-    runs past the plan's days, with OUT_OF_RANGE.
+    A leg whose later part meets no price is suspended whole, with the reason NO_RATE or
+    BLOCKED_CODE; one that runs past the plan's days, with OUT_OF_RANGE. A leg is free only if all
+    its parts are.
     """
     legs = kernel.crossing(crossing).collect()
     terms = TermColumns(kernel.plan)
@@ -45,6 +46,8 @@ def split_legs(kernel: Kernel, crossing: pl.DataFrame) -> pl.DataFrame:
         pl.Series("_part", parts.part),
         pl.Series("_reason", parts.reason.tolist(), dtype=REASON),
         pl.Series("_single", parts.single),
+        pl.Series("_fees", parts.fees),
+        pl.when(pl.Series(parts.paid)).then(OPEN).otherwise("_status").alias("_status"),
     )
     priced = priced.with_columns(amount_of(terms, pl.col("_whole"), pl.col("_part")))
     numbered = kernel.numbered(priced, single=pl.col("_single"))
@@ -79,6 +82,10 @@ class _Parts:
         self.stride = np.array([r.stride for r in plan.rows])[row]
         self.segment = column("_cell") // (kernel.side.rows.shape[1] * len(SERVICES))
         self.rate = column("_rate")
+        setup = np.array([t.setup_e10 for t in plan.terms], np.int64)[used]
+        self.once = setup + plan.offers["call_e10"].to_numpy()[column("_offer")]
+        self.free = legs["_status"].to_numpy() == BILL_AND_KEEP
+        self.paid = np.zeros(legs.height, bool)
         self.done = np.zeros(legs.height, np.int64)
         self.whole, self.part = self.fees.copy(), np.zeros(legs.height, np.int64)
         self.reason = np.full(legs.height, None, object)
@@ -99,8 +106,10 @@ class _Parts:
             self.done[open_legs] = reached
             open_legs = open_legs[reached < self.units[open_legs]]
             open_legs = self._step(open_legs)
+        owed = np.where(self.free & self.paid, self.once, 0)
+        self.fees += owed
         carry = self.part // self.per
-        self.whole += carry
+        self.whole += carry + owed
         self.part -= carry * self.per
 
     def _reach(self, legs: np.ndarray) -> np.ndarray:
@@ -126,6 +135,7 @@ class _Parts:
         first = np.where(beginning, np.minimum(self.first[legs], reached), 0)
         offer = self.offer[self.rate[legs]]
         opened = self.kind[offer] == OPEN
+        self.paid[legs] |= opened
         per = self.per[legs]
         for units, price in (
             (first, self.first_price[offer]),
@@ -150,6 +160,8 @@ class _Parts:
         rate = np.where(sets >= 0, rate, self.rate[legs])
         self.single[legs] &= self.rate_id[rate] == self.rate_id[self.rate[legs]]
         self.rate[legs] = rate
-        unpriced = ~np.isin(self.kind[self.offer[rate]], (OPEN, BILL_AND_KEEP))
+        kind = self.kind[self.offer[rate]]
+        unpriced = ~np.isin(kind, (OPEN, BILL_AND_KEEP))
         self.reason[legs[unpriced]] = "NO_RATE"
+        self.reason[legs[kind == BLOCKED]] = "BLOCKED_CODE"
         return legs[~unpriced]

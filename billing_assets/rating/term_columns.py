@@ -84,7 +84,8 @@ def amount_of(terms: TermColumns, whole: pl.Expr, part: pl.Expr) -> pl.Expr:
         whole = pl.when(raised).then(low).otherwise(whole)
     if set(terms.values("cap_e10")) != {-1}:
         high = terms.value("cap_e10")
-        capped = (high >= 0) & ((whole > high) | ((whole == high) & (part > 0)))
+        above = (whole > high) | ((whole == high) & (part > 0))
+        capped = pl.col("_charged") & (high >= 0) & above
         part = pl.when(capped).then(0).otherwise(part)
         whole = pl.when(capped).then(high).otherwise(whole)
     return _rounded(terms, whole, part).alias("_amount")

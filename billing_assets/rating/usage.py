@@ -10,6 +10,7 @@ from billing_assets.lake.order import places_in_order, sort_keys
 from billing_assets.lake.tables import USAGE_DAILY
 
 _MEASURES = ("records", "answered", "duration_ms", "quantity", "billed_units", "fees", "amount")
+_COUNTED = ("answered", "duration_ms", "quantity", "billed_units")
 _KEYS = tuple(name for name in USAGE_DAILY.schema if name not in _MEASURES)
 _OF_AGREEMENT = ("bucket", "leg", "service", "currency")
 _FIRST = ("partner", "destination")
@@ -26,22 +27,25 @@ def daily_usage(legs: pl.LazyFrame, records: pl.Expr | None = None) -> pl.DataFr
 
 
 def usage_sums(
-    legs: pl.LazyFrame, records: pl.Expr | None = None, keys: Sequence[str] = _KEYS
+    legs: pl.LazyFrame,
+    records: pl.Expr | None = None,
+    keys: Sequence[str] = _KEYS,
+    *,
+    small: bool = False,
 ) -> pl.LazyFrame:
     """Sums of legs (columns of `rated_leg`) by keys, by default those of `usage_daily`.
 
-    Amounts are added as 128-bit integers of 10^-10: sums are exact.
+    Sums are exact: amounts are added as 128-bit integers of 10^-10, and so is what legs count
+    unless it is so `small` that no sum passes int64.
     """
 
     def total(column: pl.Expr) -> pl.Expr:
         return (column if records is None else column * records).sum()
 
+    counted = pl.Int64 if small else pl.Int128
     return legs.group_by(keys).agg(
         (pl.len().cast(pl.Int64) if records is None else records.sum()).alias("records"),
-        total(pl.col("answered").cast(pl.Int64)).alias("answered"),
-        total(pl.col("duration_ms")),
-        total(pl.col("quantity")),
-        total(pl.col("billed_units")),
+        *(total(pl.col(name).cast(counted)) for name in _COUNTED),
         total(pl.col("fees_e10").cast(pl.Int128)).alias("fees"),
         total(pl.col("amount_e10").cast(pl.Int128)).alias("amount"),
     )
@@ -53,7 +57,7 @@ def as_usage(sums: pl.DataFrame) -> pl.DataFrame:
     Rows that say the same are added up. Words stay of the type that they have.
     """
     return (
-        sums.with_columns(pl.col("destination").fill_null(""))
+        sums.with_columns(pl.col("destination").fill_null(""), pl.col(_COUNTED).cast(pl.Int64))
         .pipe(_in_order)
         .with_columns(decimal_of_e10(pl.col("fees")), decimal_of_e10(pl.col("amount")))
         .select(USAGE_DAILY.schema.names())

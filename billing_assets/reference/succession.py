@@ -8,7 +8,7 @@ holds at any instant. Columnar: decks may have hundreds of thousands of rows.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -34,6 +34,9 @@ _TERMS = (
 
 MOST_DROPPED = 5
 """A full sheet may leave out one code in so many; more must be confirmed."""
+
+_NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+"""The end of a row without one."""
 
 OUTLIER = 10
 """A price that rises to so many times, or falls to that part, of the one before."""
@@ -74,10 +77,18 @@ class Succession:
         )
 
     def dated(self) -> pl.DataFrame:
-        """End each row where the next of its code, origin and band begins."""
+        """The rows with the times at which each is the latest of its code, origin and band: it
+        ends where the next one begins, and holds again where that one ends before it."""
         assert self.state is not None
         rows = self.state.sort(*KEY, "valid_from", maintain_order=True)
+        ends = pl.col("valid_to").fill_null(_NEVER)
+        outlived = ends < ends.cum_max().shift(1).over(KEY)
+        resumed = rows.filter(outlived.fill_null(False)).select(KEY).unique()
         following = pl.col("valid_from").shift(-1).over(KEY)
+        if not resumed.is_empty():
+            held = _latest_of_each_instant(rows.join(resumed, on=KEY, how="semi", nulls_equal=True))
+            rows = pl.concat([rows.join(resumed, on=KEY, how="anti", nulls_equal=True), held])
+            rows = rows.sort(*KEY, "valid_from", maintain_order=True)
         rows = rows.with_columns(pl.min_horizontal("valid_to", following).alias("valid_to"))
         return rows.filter(pl.col("status") != "withdrawn")
 
@@ -363,6 +374,39 @@ class Succession:
                 message,
             )
         )
+
+
+def _latest_of_each_instant(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows, each for every stretch of time in which none that holds began later."""
+    instants = (
+        pl.concat(
+            rows.select(*KEY, pl.col(edge).alias("_at")) for edge in ("valid_from", "valid_to")
+        )
+        .drop_nulls("_at")
+        .unique()
+        .sort(*KEY, "_at")
+        .with_columns(pl.col("_at").shift(-1).over(KEY).alias("_until"))
+    )
+    latest = (
+        instants.join(rows, on=KEY, nulls_equal=True)
+        .filter(
+            pl.col("_at").is_between("valid_from", pl.col("valid_to").fill_null(_NEVER), "left")
+        )
+        .sort(*KEY, "_at", "valid_from")
+        .unique([*KEY, "_at"], keep="last", maintain_order=True)
+    )
+    # an instant at which only another row ended begins nothing
+    again = (pl.col("valid_from") == pl.col("valid_from").shift(1).over(KEY)) & (
+        pl.col("_at") == pl.col("_until").shift(1).over(KEY)
+    )
+    stretch = (~again.fill_null(False)).cum_sum().alias("_stretch")
+    return (
+        latest.with_columns(stretch)
+        .group_by("_stretch", maintain_order=True)
+        .agg(pl.col(rows.columns).first(), pl.col("_at").first(), pl.col("_until").last())
+        .with_columns(pl.col("_at").alias("valid_from"), pl.col("_until").alias("valid_to"))
+        .select(rows.columns)
+    )
 
 
 def counted_from(received: date | datetime, cut_off: int | None, zone: str) -> date:
