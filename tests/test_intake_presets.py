@@ -82,6 +82,19 @@ def test_services_other_than_voice_land_with_their_quantity() -> None:
     assert set(read.landed["answer_time"]) == {utc("2026-03-10 12:00:00")}
 
 
+def test_states_of_messages_are_those_of_smpp_however_they_are_written() -> None:
+    states = ["DELIVRD", "delivrd", "Delivered", "undeliv", ""]
+    nothing = {"answer_time": "", "end_time": "", "duration_ms": "", "quantity": "1"}
+    messages = [
+        line(service="sms", status=state, call_id=f"c{n}", **nothing)
+        for n, state in enumerate(states)
+    ]
+    read = parse(table(*messages, line(status="Delivered", call_id="v")))
+    told = ["DELIVRD", "DELIVRD", "DELIVRD", "UNDELIV", None, "Delivered"]
+    assert read.landed["status"].to_list() == told, "a call keeps its switch's word"
+    assert read.landed["answered"].to_list()[:5] == [True, True, True, False, True]
+
+
 def test_partial_records_keep_their_position() -> None:
     read = parse(
         table(

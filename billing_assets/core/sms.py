@@ -22,6 +22,9 @@ SINGLE = {Encoding.GSM7: 160, Encoding.UCS2: 70}
 JOINED = {Encoding.GSM7: 153, Encoding.UCS2: 67}
 """Units of each segment of a longer message."""
 
+DELIVERED = "DELIVRD"
+"""The state of a message that arrived (SMPP 3.4, 5.2.28)."""
+
 _BASIC = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
@@ -84,3 +87,9 @@ def segments_of_text(text: str) -> tuple[Encoding, int, int]:
             count, free = count + 1, JOINED[encoding]
         free -= width
     return encoding, length, count
+
+
+def state_of(status: pl.Expr) -> pl.Expr:
+    """A message's state as SMPP writes it: upper case, `DELIVRD` for delivered; null stays null."""
+    state = status.str.strip_chars().str.to_uppercase()
+    return pl.when(state == "DELIVERED").then(pl.lit(DELIVERED)).otherwise(state)

@@ -12,6 +12,7 @@ import polars as pl
 
 from billing_assets.core.errors import BillingError, InputError, Problem
 from billing_assets.core.ids import MAX_ROW, ROW_BITS
+from billing_assets.core.sms import DELIVERED, state_of
 from billing_assets.intake.cells import Cells, read_cells, read_parquet
 from billing_assets.intake.keys import stable_key
 from billing_assets.intake.numbers import read_numbers
@@ -41,7 +42,6 @@ _SLICE_ROWS = 250_000
 _CLOCK_MS = 2_000
 """A reported duration may differ from the stamps by this before it is told."""
 
-_DELIVERED = ("DELIVRD", "DELIVERED")
 
 _UNREADABLE = ("BAD_TIME", "UNKNOWN_SERVICE", "UNKNOWN_RECORD_TYPE", "MISSING_FIELD")
 _KIND_FIELDS = ("record_type", "service", *STAMPS)
@@ -210,7 +210,7 @@ def _normalised(
         "row",
         "service",
         "event_type",
-        "status",
+        _states(text["service"]).alias("status"),
         pl.col("*").exclude("row").name.prefix("_"),
     ).with_columns(
         switch.alias("switch"),
@@ -237,9 +237,8 @@ def _normalised(
         text["last_part"].str.to_lowercase().is_in(YES).fill_null(False).alias("last_part"),
     )
     voice = pl.col("service") == Service.VOICE.value
-    delivered = (pl.col("service") != Service.SMS.value) | pl.col("status").fill_null(
-        _DELIVERED[0]
-    ).str.to_uppercase().is_in(_DELIVERED)
+    other = pl.col("service") != Service.SMS.value
+    delivered = other | (pl.col("status").fill_null(DELIVERED) == DELIVERED)
     begin = pl.coalesce("answer_time", "setup_time")
     elapsed = (pl.col("end_time") - pl.col("answer_time")).dt.total_milliseconds()
     # a duration out of range is refused below, but must not overflow here
@@ -268,6 +267,13 @@ def _normalised(
         )
         .collect()
     )
+
+
+def _states(service: pl.Series) -> pl.Expr:
+    """The column `status`, with the states of messages as SMPP writes them."""
+    sms = service == Service.SMS.value
+    status = pl.col("status")
+    return pl.when(sms).then(state_of(status)).otherwise(status) if sms.any() else status
 
 
 def _later(stamps: pl.Series, milliseconds: pl.Series) -> pl.Series:
