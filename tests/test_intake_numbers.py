@@ -27,6 +27,9 @@ def digits(written: str, source: Source = PORTUGAL, trunk: str = TRUNK) -> str |
         "+44 (20) 7123-4567",
         "0044.207.123.4567",
         "  442071234567  ",
+        "+ 44 2071 234567",
+        "+44\u00a020\u00a07123\u00a04567",
+        "00\u00a044 2071\u00a0234567",
         "sip:+442071234567@198.51.100.7:5060;user=phone",
         "sips:442071234567@example.net",
         "tel:+44-20-7123-4567;phone-context=example.net",
@@ -36,6 +39,12 @@ def digits(written: str, source: Source = PORTUGAL, trunk: str = TRUNK) -> str |
 def test_every_international_form_is_the_same_number(written: str) -> None:
     assert digits(written) == "442071234567"
     assert digits(written, source_of()) == "442071234567"
+
+
+@pytest.mark.parametrize("written", ["112.0", "442071234567.0", "0211234567.0", "0044207.0"])
+@pytest.mark.parametrize("country", [None, "1", "351"])
+def test_a_decimal_fraction_stays_as_it_is(written: str, country: str | None) -> None:
+    assert digits(written, source_of(country_code=country)) == written
 
 
 def test_a_national_zero_becomes_the_sources_country_code() -> None:
@@ -94,6 +103,14 @@ KINDS = [
     ("0123456", "invalid", 123456),
     ("", "missing", None),
     ("   ", "missing", None),
+    ("112.0", "invalid", None),
+    ("+112.0", "invalid", None),
+    ("351211234567.0", "invalid", None),
+    ("+", "invalid", None),
+    ("+ -", "invalid", None),
+    ("00", "invalid", None),
+    ("+00", "invalid", 0),
+    ("0-0", "invalid", None),
     ("ACME", "alpha", None),
     ("35121x", "alpha", None),
     ("#31#351211234567", "alpha", None),
@@ -124,7 +141,7 @@ def test_a_called_number_has_one_to_fifteen_digits(written: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["4420712345678901", "0", "0123", "+", "00", "12a", "anonymous"]
+    "written", ["4420712345678901", "0", "0123", "+", "00", "112.0", "12a", "anonymous"]
 )
 def test_a_called_number_that_is_none_is_refused_as_it_was_written(written: str) -> None:
     read = parse(table(line(), line(b_number=written)))
@@ -147,7 +164,10 @@ def test_the_called_number_goes_by_the_prefix_of_its_own_switch() -> None:
 
 
 def test_the_fast_way_for_plain_digits_reads_as_the_rules_do() -> None:
-    written = ["442071234567", "+442071234567", "0211234567", "", "anonymous", "9990351", "12 34 5"]
+    written = [
+        "442071234567", "+442071234567", "0211234567", "", "anonymous", "9990351", "12 34 5",
+        "442071234567.0",
+    ]  # fmt: skip
     site = source_of(country_code="351", prefixes={TRUNK: "9990"})
     for trunk in (TRUNK, "sw1/TG09", None):
         trunks = pl.Series([trunk] * len(written), dtype=pl.String)

@@ -167,6 +167,34 @@ def test_without_a_duration_the_end_is_not_before_the_answer() -> None:
     assert row["answer_time"] == utc("2026-10-25 00:50:00")
 
 
+@pytest.mark.parametrize(
+    ("clock", "duration_ms", "expected"),
+    [
+        (("01:55:00", "01:05:00", "01:15:00"), 600_000, ("00:55:00", "01:05:00", "01:15:00")),
+        (("01:55:00", "01:05:00", ""), 600_000, ("00:55:00", "01:05:00", "01:15:00")),
+        (("01:05:01", "01:05:00", "01:15:00"), 600_000, ("00:05:01", "00:05:00", "00:15:00")),
+        (("01:50:00", "01:50:00", "01:10:00"), 900_000, ("00:50:00", "00:50:00", "01:10:00")),
+        (("01:50:00", "", "01:10:00"), "", ("00:50:00", None, "01:10:00")),
+    ],
+    ids=["setup proves it", "no end", "clocks differ", "no way agrees", "unanswered"],
+)
+def test_the_order_of_stamps_proves_a_pass(
+    clock: tuple[str, ...], duration_ms: int | str, expected: tuple[str | None, ...]
+) -> None:
+    names = ("setup_time", "answer_time", "end_time")
+    stamps = {n: f"2026-10-25 {time}" if time else "" for n, time in zip(names, clock, strict=True)}
+    cells = line(**stamps, duration_ms=str(duration_ms))
+    row = only(parse(table(cells), source_of(zone=LISBON)).landed)
+    wanted = [None if time is None else utc(f"2026-10-25 {time}") for time in expected]
+    assert [row[name] for name in names] == wanted
+
+
+@pytest.mark.parametrize("year", ["0000", "0001", "1900", "9999"])
+def test_a_year_far_away_is_read_in_any_zone(year: str) -> None:
+    read = parse(table(line(), line(setup_time=f"{year}-01-01 12:00:00")), source_of(zone=LISBON))
+    assert refusals(read) == [(3, "BAD_TIME", "setup_time", f"{year}-01-01 12:00:00")]
+
+
 @given(
     st.datetimes(datetime(2026, 1, 1), datetime(2026, 12, 31)),  # noqa: DTZ001 - local times
     st.sampled_from([LISBON, NEW_YORK, "Asia/Kolkata", "Australia/Lord_Howe"]),

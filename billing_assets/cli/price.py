@@ -20,7 +20,7 @@ from billing_assets.core.errors import BillingError
 from billing_assets.core.money import minor_units
 from billing_assets.core.periods import month_period
 from billing_assets.rating.price import PriceRow, at_least, price_rows, price_usage
-from billing_assets.rating.usage_file import read_usage
+from billing_assets.rating.usage_file import BEYOND, EARLIEST, read_usage
 from billing_assets.reference.standalone import standalone_reference
 
 MOST_ROWS = 100
@@ -67,10 +67,15 @@ def quote(
     """
     try:
         ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
+        # Polars reads the stamps, and knows fewer names
+        pl.select(pl.lit(EARLIEST).dt.convert_time_zone(zone))
+    except (ZoneInfoNotFoundError, ValueError, OSError, pl.exceptions.ComputeError) as error:
         raise BillingError(f"{zone!r} is not an IANA time zone") from error
     cycle = month or None
     if cycle:
+        years = range(EARLIEST.year, BEYOND.year)
+        if cycle[:4].isdecimal() and int(cycle[:4]) not in years:
+            raise BillingError(f"month {cycle!r} is outside {years[0]} to {years[-1]}")
         month_period(cycle)
     try:
         content = usage.read_bytes()

@@ -30,8 +30,9 @@ def e164(number: pl.Expr, trunk: pl.Expr, source: Source, country: str | None = 
 
     National numbers are of `country` (a country code), by default the source's.
     The trunk's technical prefix goes first, then what a SIP URI puts around the number, then
-    international prefixes, then the national 0; at country code 1, ten digits of the numbering
-    plan get their 1. A number with `+` is international as it is.
+    blanks and punctuation, then international prefixes, then the national 0; at country code 1,
+    ten digits of the numbering plan get their 1. A number with `+` is international as it is; a
+    decimal fraction such as `112.0` is no number.
     """
     country = country or source.country_code
     text = number.str.strip_chars()
@@ -42,9 +43,12 @@ def e164(number: pl.Expr, trunk: pl.Expr, source: Source, country: str | None = 
         text = text.str.strip_prefix(prefix.fill_null(""))
     text = text.str.replace(r"(?i)^(?:sips?|tel):([^@;]*).*$", "$1")
     text = text.str.replace(r"^([^@]+)@.*$", "$1")
-    written = text.str.replace_all(r"[ ().-]", "")
-    spaced = text.str.contains(r"^\+?[0-9(][0-9 ().-]*$")
-    text = pl.when(spaced).then(written).otherwise(text)
+    # apart from the pattern, which is slow with characters of several bytes
+    written = text.str.replace_all("\u00a0", "", literal=True).str.replace_all(r"[ ().-]", "")
+    spaced = text.str.contains(r"^\+?[ \x{a0}]*[0-9(][0-9 \x{a0}().-]*$")
+    # spreadsheets write 112 as 112.0 where a column has empty cells
+    fraction = text.str.contains(r"^\+?[0-9]+\.0$")
+    text = pl.when(spaced & ~fraction).then(written).otherwise(text)
     dialled = text.str.replace(r"^(?:00|011)" if country == "1" else r"^00", "")
     if country and country not in _NO_TRUNK_ZERO:
         # Italian numbers keep their 0 when they are dialled from abroad
@@ -61,11 +65,14 @@ def e164(number: pl.Expr, trunk: pl.Expr, source: Source, country: str | None = 
             .otherwise(dialled)
         )
     plus = text.str.contains(r"^\+[0-9]")
-    return pl.when(plus).then(text.str.slice(1)).otherwise(dialled)
+    return pl.when(plus).then(text.str.slice(1)).when(fraction).then(text).otherwise(dialled)
 
 
 def kind_of(number: pl.Expr) -> pl.Expr:
-    """Kind of a calling number: number, invalid, missing, anonymous or alpha (catalogue 1.2)."""
+    """Kind of a calling number: number, invalid, missing, anonymous or alpha (catalogue 1.2).
+
+    Digits written as a decimal fraction, and texts of signs and zeros alone, are invalid.
+    """
     digits = number.str.contains(r"^[0-9]+$")
     length = number.str.len_chars()
     return (
@@ -75,7 +82,7 @@ def kind_of(number: pl.Expr) -> pl.Expr:
         .then(pl.lit("anonymous"))
         .when(digits & length.is_between(5, 15) & ~number.str.starts_with("0"))
         .then(pl.lit("number"))
-        .when(digits)
+        .when(number.str.contains(r"^(?:[0-9]+(?:\.0)?|[+0 \x{a0}().-]*)$"))
         .then(pl.lit("invalid"))
         .otherwise(pl.lit("alpha"))
     )

@@ -147,12 +147,15 @@ def _of_zone(naive: pl.Series, zone: str) -> Stamps:
 
 def _only_offset(naive: pl.Series, zone: str) -> timedelta | None:
     """The zone's offset at all of the local times; None where it changes among or near them."""
+    # some years that a column may have are none of a Python datetime
+    if not naive.dt.year().is_between(1901, 2999).all():
+        return None
     first, last = naive.min(), naive.max()
     if not isinstance(first, datetime) or not isinstance(last, datetime):
         return None
-    step, at = timedelta(hours=12), first - timedelta(days=1)
-    if last - first > _MOST_SPAN or not 1900 < first.year <= last.year < 3000:
+    if last - first > _MOST_SPAN:
         return None
+    step, at = timedelta(hours=12), first - timedelta(days=1)
     place, offsets = ZoneInfo(zone), set()
     while at <= last + timedelta(days=1):
         offsets.add(at.replace(tzinfo=place).utcoffset())
@@ -168,9 +171,10 @@ def settle(
 ) -> Mapping[str, pl.Series]:
     """Choose the pass of each stamp: columns setup_time, answer_time and end_time in UTC.
 
-    Of the four ways to read answer and end, the first that agrees with the reported duration
-    counts; without a duration, the first in which the end is not before the answer. The setup
-    is at its second pass where that is still not after the answer.
+    Of the four ways to read answer and end, the first counts that agrees with the reported
+    duration (any does without one) and in which setup, answer and end are in order; else the
+    first that agrees, else the first in order. The setup is at its second pass where that is
+    still not after the answer.
     """
     stamps = {"setup": setup, "answer": answer, "end": end}
     if all(one.second is None for one in stamps.values()):
@@ -186,28 +190,27 @@ def settle(
         }
     )
 
-    def agrees(begin: str, finish: str) -> pl.Expr:
-        elapsed = (pl.col(finish) - pl.col(begin)).dt.total_milliseconds()
-        return (
-            pl.when(pl.col("duration").is_null())
-            .then(elapsed >= 0)
-            .otherwise((elapsed - pl.col("duration")).abs() <= _TOLERANCE_MS)
-            .fill_null(False)
-        )
+    def agrees(answer: str, end: str) -> pl.Expr:
+        elapsed = (pl.col(end) - pl.col(answer)).dt.total_milliseconds()
+        return ((elapsed - pl.col("duration")).abs() <= _TOLERANCE_MS).fill_null(True)
+
+    def ordered(answer: str, end: str) -> pl.Expr:
+        begin = pl.coalesce(answer, "setup_1")
+        rings = (begin - pl.col("setup_1")).dt.total_milliseconds()
+        kept = (rings >= -_TOLERANCE_MS, begin <= pl.col(end))
+        return pl.all_horizontal(one.fill_null(True) for one in kept)
 
     ways = [(a, e) for a in ("answer_1", "answer_2") for e in ("end_1", "end_2")]
+    fitting = [
+        *((agrees(*way) & ordered(*way), way) for way in ways),
+        *((agrees(*way), way) for way in ways),
+        *((ordered(*way), way) for way in ways),
+    ]
     begin, finish = pl.col("answer_1"), pl.col("end_1")
-    for one, other in reversed(ways):
-        begin = pl.when(agrees(one, other)).then(one).otherwise(begin)
-        finish = pl.when(agrees(one, other)).then(other).otherwise(finish)
-    unanswered = pl.col("answer_1").is_null()
-    settled = frame.with_columns(
-        begin.alias("answer_time"),
-        pl.when(unanswered & (pl.col("end_1") < pl.col("setup_1")))
-        .then("end_2")
-        .otherwise(finish)
-        .alias("end_time"),
-    ).with_columns(
+    for fits, (answered, ended) in reversed(fitting):
+        begin = pl.when(fits).then(answered).otherwise(begin)
+        finish = pl.when(fits).then(ended).otherwise(finish)
+    settled = frame.with_columns(begin.alias("answer_time"), finish.alias("end_time")).with_columns(
         pl.when(pl.col("answer_time").is_not_null() & (pl.col("setup_2") <= pl.col("answer_time")))
         .then("setup_2")
         .otherwise("setup_1")

@@ -4,13 +4,14 @@ Each record is priced by every agreement of its service; where a record's trunks
 of the agreements, by those alone. Charge lines of a cycle are made in `charging.quote`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, localcontext
 
 import polars as pl
 
+from billing_assets.core.ids import event_code
 from billing_assets.core.money import from_e10, minor_units
 from billing_assets.lake.tables import RATED_LEG
 from billing_assets.rating.compile import compile_plan
@@ -58,7 +59,8 @@ class PriceRow:
 
     `quantity` (measured) and `billed` (after increments) are in `counted_in`; `rate` is for one
     `rate_unit`, None when parts of a call met several. `fees` and `amount` are of one record,
-    `total` of all `records` that the line stands for. A leg without a price has a `reason`.
+    `total` of all `records` that the line stands for. `code` is an event's type where that picks
+    the rate. A leg without a price has a `reason`.
     """
 
     line: int
@@ -103,8 +105,16 @@ def price_usage(agreements: Standalone, usage: pl.DataFrame) -> PricedUsage:
 def price_rows(priced: PricedUsage) -> list[PriceRow]:
     """The legs of priced usage as rows for people, amounts with the agreement's decimals."""
     terms = {a.terms.key: a.terms for a in priced.agreements.reference.agreements}
+    events = {
+        (key, str(event_code(name))): name
+        for key, one in terms.items()
+        if one.match == "event_type"
+        for rate in one.rates
+        for name in rate.codes
+    }
     return [
-        _row(leg, terms.get(leg["agreement"] or "")) for leg in priced.legs.iter_rows(named=True)
+        _row(leg, terms.get(leg["agreement"] or ""), events)
+        for leg in priced.legs.iter_rows(named=True)
     ]
 
 
@@ -220,11 +230,15 @@ def _priced_day(agreements: Standalone, records: pl.DataFrame) -> list[pl.DataFr
 _COUNTED = {"minute": "second", "kb": "byte", "mb": "byte"}
 
 
-def _row(leg: dict[str, object], terms: Agreement | None) -> PriceRow:
+def _row(
+    leg: dict[str, object], terms: Agreement | None, events: Mapping[tuple[str, str], str]
+) -> PriceRow:
+    """A leg as a row; `events` names the event types by agreement and code."""
     priced = leg["reason"] is None
     unit = terms.priced_unit if terms else ""
     amount, records = int(str(leg["amount_e10"] or 0)), int(str(leg["records"]))
     day = leg["local_day"]
+    code = _word(leg["code"])
     return PriceRow(
         line=int(str(leg["line"])),
         leg=_word(leg["leg"]),
@@ -239,7 +253,7 @@ def _row(leg: dict[str, object], terms: Agreement | None) -> PriceRow:
         rate_unit=unit,
         band=_word(leg["band"]),
         origin=_word(leg["origin"]),
-        code=_word(leg["code"]),
+        code=events.get((_word(leg["agreement"]), code), code),
         destination=_word(leg["destination"]),
         fees=_decimal(leg["fees_e10"], 4) if priced else None,
         amount=_decimal(amount, _decimals(terms)) if priced else None,

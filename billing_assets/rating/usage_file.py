@@ -6,16 +6,20 @@ time, an answered call without a duration or a session without bytes is refused.
 """
 
 import json
-from collections.abc import Collection
+import re
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import polars as pl
 
 from billing_assets.core.errors import InputError, Problem
-from billing_assets.core.sms import encoding_of, segments_column
+from billing_assets.core.sms import DELIVERED, encoding_of, segments_column, state_of
 from billing_assets.intake.numbers import MAX_KEPT, as_integer, e164, kind_of
 from billing_assets.intake.preset import CANONICAL
 from billing_assets.intake.reading import numbered_lines, read_separated, unpack
-from billing_assets.intake.times import to_utc
+from billing_assets.intake.rules import STAMPS
+from billing_assets.intake.times import read_stamps, settle, to_utc
 from billing_assets.lake.tables import UTC_TIME, XDR
 from billing_assets.reference.models import Service
 from billing_assets.reference.sources import Source
@@ -41,8 +45,22 @@ USAGE_SCHEMA = pl.Schema({"line": pl.Int64, "records": pl.Int64, **XDR.schema})
 """Columns of a usage frame: those of `xdr`, the file's line (from 1) and the records it stands
 for."""
 
+EARLIEST, BEYOND = datetime(1970, 1, 2, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
+"""Records begin and end from `EARLIEST` up to, and not including, `BEYOND`: with the days around
+them that a rating plan covers, all types of time can hold these."""
+
+MOST = 10**15
+"""Most milliseconds, bytes, segments or events of a row with its records and parts: sums over
+many rows keep within 64 bits."""
+
+MOST_PARTS = 2**15 - 1
+"""Most parts of a call: `parts` is a 16-bit number."""
+
+_HALF = re.compile("[\ud800-\udfff]")
 _STAMPS = ("start", "setup_time", "answer_time", "end_time")
-_WHOLE = ("duration_ms", "routing_number", "serving_network", "quantity", "text_length", "part")
+_WHOLE = ("duration_ms", "quantity", "text_length", "part")
+_OF_CALL = ("service", "a_number", "b_number", "in_trunk", "out_trunk", "switch", "records")
+_SPAN = f"{EARLIEST:%Y-%m-%d} to {BEYOND - timedelta(days=1):%Y-%m-%d}"
 _YES, _NO = ("true", "1", "yes"), ("false", "0", "no")
 _PLAIN = Source(source="usage", preset="canonical-csv", switch="usage")
 
@@ -53,7 +71,7 @@ def read_usage(
     """Read a usage file into `USAGE_SCHEMA`.
 
     `services` are those of the agreements: with one alone, the file need not name it. `zone` is
-    that of stamps without an offset. Raises `InputError` with every problem found.
+    that of stamps without an offset. Raises `InputError` with the problems found.
     """
     text = _cells(unpack(content, name), name)
     if text.is_empty():
@@ -67,10 +85,16 @@ def read_usage(
     _check(text, name, zone, problems)
     if problems:
         raise _refused(problems)
-    records = _whole_calls(_records(text, zone), name, problems)
+    text = _timed(text, zone)
+    _check_times(text, name, problems)
+    _check_calls(text, name, problems)
     if problems:
         raise _refused(problems)
-    return records
+    calls = _whole_calls(_records(text))
+    _check_sums(calls, text, name, problems)
+    if problems:
+        raise _refused(problems)
+    return calls.cast(USAGE_SCHEMA)
 
 
 def _refused(problems: list[Problem], hint: str = "") -> InputError:
@@ -86,34 +110,40 @@ def _cells(content: bytes, name: str) -> pl.DataFrame:
     _refuse_unknown(header, name, int(lines["row"][0]))
     read = read_separated(lines[1:], header, ",")
     if not read.ragged.is_empty():
-        raise _refused(
-            [
-                Problem(f"has {found} columns, the header {len(header)}", name, row, "", payload)
-                for row, payload, found in read.ragged.iter_rows()
-            ]
-        )
+        problems = []
+        for row, payload, found in read.ragged.iter_rows():
+            message = f"has {found} columns, the header {len(header)}"
+            if found is None:
+                message = "has quotes that do not enclose a whole cell"
+            problems.append(Problem(message, name, row, "", payload))
+        raise _refused(problems)
     return read.columns.drop("payload").rename({"row": "line"})
 
 
 def _json_cells(content: bytes, name: str) -> pl.DataFrame:
     """An object a line, or one array of objects; values become text without passing a float."""
     text = content.decode("utf-8")
-    try:
-        if text.lstrip().startswith("["):
-            rows = list(enumerate(json.loads(text, parse_float=str), start=1))
-        else:
-            rows = [
-                (number, json.loads(line, parse_float=str))
-                for number, line in enumerate(text.split("\n"), start=1)
-                if line.strip()
-            ]
-    except json.JSONDecodeError as error:
-        raise _refused([Problem(f"is not JSON: {error.msg}", name, error.lineno)]) from error
-    wrong = [number for number, row in rows if not isinstance(row, dict)]
+    if text.lstrip().startswith("["):
+        rows = list(enumerate(_parsed(text, name), start=1))
+    else:
+        rows = [
+            (number, _parsed(line, name, number))
+            for number, line in enumerate(text.split("\n"), start=1)
+            if line.strip()
+        ]
+    wrong = [number for number, row in rows if not isinstance(row, tuple)]
     if wrong:
         raise _refused([Problem("is not a JSON object", name, number) for number in wrong])
     for number, row in rows:
-        _refuse_unknown([key.lower() for key in row], name, number)
+        _refuse_unknown([key.lower() for key, _ in row], name, number)
+    problems = [
+        Problem(message, name, number, key.lower(), shown)
+        for number, row in rows
+        for key, value in row
+        for message, shown in _no_cell(value)
+    ]
+    if problems:
+        raise _refused(problems)
 
     def cell(value: object) -> str | None:
         if value is None:
@@ -121,9 +151,34 @@ def _json_cells(content: bytes, name: str) -> pl.DataFrame:
         return str(value).lower() if isinstance(value, bool) else str(value)
 
     return pl.DataFrame(
-        [{"line": n, **{k.lower(): cell(v) for k, v in row.items()}} for n, row in rows],
+        [{"line": n, **{k.lower(): cell(v) for k, v in row}} for n, row in rows],
         schema={"line": pl.Int64, **dict.fromkeys(COLUMNS, pl.String)},
     )
+
+
+def _parsed(text: str, name: str, row: int | None = None) -> Any:
+    """What JSON says: an object as a tuple of its pairs, a number as it is written.
+
+    Raises `InputError` at `row`, or without one at the line of the text.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=tuple, parse_int=str, parse_float=str)
+    except json.JSONDecodeError as error:
+        raise _refused([Problem(f"is not JSON: {error.msg}", name, row or error.lineno)]) from error
+    except RecursionError as error:
+        begins = text.count("\n", 0, len(text) - len(text.lstrip())) + 1
+        raise _refused([Problem("is nested too deeply", name, row or begins)]) from error
+
+
+def _no_cell(value: object) -> list[tuple[str, str]]:
+    """Why a JSON value cannot be a cell, and how to show it; empty where it can."""
+    if isinstance(value, list):
+        return [("is a list, not one value", "[...]")]
+    if isinstance(value, tuple):
+        return [("is an object, not one value", "{...}")]
+    if isinstance(value, str) and not value.isascii() and _HALF.search(value):
+        return [("has half of a surrogate pair, which is no character", value)]
+    return []
 
 
 def _refuse_unknown(names: list[str], file: str, row: int) -> None:
@@ -144,13 +199,9 @@ def _refuse_unknown(names: list[str], file: str, row: int) -> None:
 
 def _check(text: pl.DataFrame, name: str, zone: str, problems: list[Problem]) -> None:
     """Every cell that cannot be read, and every record that lacks what it needs."""
-
-    def report(bad: pl.Expr, field: str, message: str) -> None:
-        for line, value in text.filter(bad.fill_null(False)).select("line", field).iter_rows():
-            problems.append(Problem(message, name, line, field, value or ""))
-
+    report = _reporter(text, name, problems)
     voice, data = (pl.col("service") == one.value for one in (Service.VOICE, Service.DATA))
-    answered = ~pl.col("answered").str.to_lowercase().is_in(_NO).fill_null(False)
+    answered = ~_said_no()
     report(pl.col("service").is_null(), "service", "is missing: the agreements have several")
     report(
         ~pl.col("service").is_in([one.value for one in Service]),
@@ -158,17 +209,38 @@ def _check(text: pl.DataFrame, name: str, zone: str, problems: list[Problem]) ->
         f"is not {', '.join(Service)}",
     )
     for stamp in _STAMPS:
+        at, local = to_utc(pl.col(stamp), zone), to_utc(pl.col(stamp), "UTC")
         report(
-            pl.col(stamp).is_not_null() & to_utc(pl.col(stamp), zone).is_null(),
+            pl.col(stamp).is_not_null() & local.is_null(),
             stamp,
             "is not a time such as 2026-03-10T12:00:00Z",
         )
+        skipped = at.is_null() & local.is_not_null()
+        report(skipped, stamp, f"is skipped by {zone}: clocks go forward")
+        report(~at.is_between(EARLIEST, BEYOND, closed="left"), stamp, f"is outside {_SPAN}")
     for whole in _WHOLE:
-        report(~pl.col(whole).str.contains(r"^[0-9]{1,15}$"), whole, "is not a whole number")
+        report(~pl.col(whole).str.contains(r"^[0-9]+$"), whole, "is not a whole number")
+        report(pl.col(whole).str.contains(r"^[0-9]{16,}$"), whole, "has more than 15 digits")
+    report(
+        ~pl.col("routing_number").str.contains(r"^[0-9]{1,15}$"),
+        "routing_number",
+        "is not 1 to 15 digits alone: a routing number is in international form, without + or "
+        "blanks",
+    )
+    report(
+        pl.col("routing_number").str.starts_with("0"),
+        "routing_number",
+        "begins with 0: a routing number is in international form, digits alone",
+    )
     report(
         ~pl.col("serving_network").str.contains(r"^[0-9]{5,6}$"),
         "serving_network",
-        "is not MCC and MNC digits",
+        "is not MCC and MNC, 5 or 6 digits alone",
+    )
+    report(
+        pl.col("serving_network").str.starts_with("0"),
+        "serving_network",
+        "begins with 0: no mobile country code does",
     )
     report(
         ~pl.col("duration_s").str.contains(r"^[0-9]{1,9}(\.[0-9]{1,3})?$"),
@@ -217,8 +289,167 @@ def _check(text: pl.DataFrame, name: str, zone: str, problems: list[Problem]) ->
         "call_id",
         "is missing from a part of a call",
     )
-    begin = to_utc(pl.coalesce("answer_time", "start", "setup_time"), zone)
-    report(to_utc(pl.col("end_time"), zone) < begin, "end_time", "is before the record begins")
+
+
+def _reporter(
+    text: pl.DataFrame, name: str, problems: list[Problem]
+) -> Callable[[pl.Expr, str, str], None]:
+    """A function that adds a problem for every row in which something holds of a field."""
+
+    def report(bad: pl.Expr, field: str, message: str) -> None:
+        for line, value in text.filter(bad.fill_null(False)).select("line", field).iter_rows():
+            problems.append(Problem(message, name, line, field, value or ""))
+
+    return report
+
+
+def _said_no() -> pl.Expr:
+    """Whether a row says that its record was not answered."""
+    return pl.col("answered").str.to_lowercase().is_in(_NO).fill_null(False)
+
+
+def _unanswered() -> pl.Expr:
+    """Whether a row is a call of which it says that it was not answered."""
+    return (pl.col("service") == Service.VOICE.value) & _said_no()
+
+
+def _timed(text: pl.DataFrame, zone: str) -> pl.DataFrame:
+    """Checked cells, and what they say of time.
+
+    `_set_up`, `_begun` (`answer_time`, else `start`), `_ended` and `_begin`, at which the record
+    begins, are in UTC; `_lasts` is the reported duration in milliseconds (Int64).
+    """
+    begun = text.select(pl.coalesce("answer_time", "start")).to_series()
+    lasts = text.select(
+        pl.coalesce(
+            pl.col("duration_ms").cast(pl.Int64),
+            (pl.col("duration_s").cast(pl.Decimal(15, 3)) * 1000).cast(pl.Int64),
+        )
+    ).to_series()
+    times = settle(
+        read_stamps(text["setup_time"], zone),
+        read_stamps(begun, zone),
+        read_stamps(text["end_time"], zone),
+        lasts,
+    )
+    set_up, begun, ended = (times[name].cast(UTC_TIME) for name in STAMPS)
+    return text.with_columns(
+        set_up.alias("_set_up"),
+        begun.alias("_begun"),
+        ended.alias("_ended"),
+        pl.when(_unanswered())
+        .then(pl.coalesce(set_up, begun))
+        .otherwise(pl.coalesce(begun, set_up))
+        .alias("_begin"),
+        lasts.alias("_lasts"),
+    )
+
+
+def _check_times(text: pl.DataFrame, name: str, problems: list[Problem]) -> None:
+    """Every record (columns of `_timed`) whose stamps are out of order, or that ends too late."""
+    report = _reporter(text, name, problems)
+    called = (pl.col("service") == Service.VOICE.value) & ~_unanswered()
+    late = pl.col("_set_up") > pl.col("_begun")
+    report(late & called, "setup_time", "is after the call was answered")
+    report(late & ~called, "setup_time", "is after its start")
+    report(
+        pl.col("_begun").is_null() & (pl.col("_set_up") > pl.col("_ended")),
+        "setup_time",
+        "is after its end",
+    )
+    report(pl.col("_begun") > pl.col("_ended"), "end_time", "is before the record begins")
+    ends = pl.col("_begin") + pl.duration(milliseconds="_lasts")
+    for field in ("duration_ms", "duration_s"):
+        told = pl.col(field).is_not_null()
+        report(told & (ends >= BEYOND), field, f"ends the record outside {_SPAN}")
+
+
+def _check_calls(text: pl.DataFrame, name: str, problems: list[Problem]) -> None:
+    """Every call whose parts differ in what tells calls apart, are not 1 to n, or run backwards."""
+    parts = (
+        text.filter(pl.col("part").is_not_null())
+        .with_columns(pl.col("part").cast(pl.Int64))
+        .sort("part", "line")
+    )
+    said = {
+        **{field: pl.col(field) for field in _OF_CALL},
+        "a_number": e164(pl.col("a_number"), pl.col("in_trunk"), _PLAIN),
+        "b_number": e164(pl.col("b_number"), pl.col("in_trunk"), _PLAIN),
+        "switch": pl.col("switch").fill_null(_PLAIN.switch),
+        "records": pl.col("records").fill_null("1"),
+    }
+    cells = pl.concat(
+        parts.select(
+            "call_id",
+            "line",
+            pl.lit(field).alias("field"),
+            pl.col(field).alias("value"),
+            pl.col("part").first().over("call_id").alias("first"),
+            pl.col(field).first().over("call_id").alias("first_value"),
+            one.ne_missing(one.first().over("call_id")).alias("differs"),
+        )
+        for field, one in said.items()
+    )
+    mixed = (
+        cells.filter("differs")
+        .unique("call_id", keep="first", maintain_order=True)
+        .sort("line", maintain_order=True)
+    )
+    for _, line, field, value, first, first_value, _ in mixed.iter_rows():
+        message = f"is not that of part {first} ({first_value or 'empty'})"
+        problems.append(Problem(message, name, line, field, value or ""))
+    number = pl.col("part")
+    torn = (
+        parts.join(mixed, on="call_id", how="anti", maintain_order="left")
+        .group_by("call_id", maintain_order=True)
+        .agg(
+            pl.col("line").first(),
+            (pl.len() > MOST_PARTS).alias("many"),
+            (
+                (number.max() != pl.len()) | (number.min() != 1) | (number.n_unique() != pl.len())
+            ).alias("torn"),
+        )
+        .filter(pl.col("many") | pl.col("torn"))
+    )
+    for call, line, many, _ in torn.iter_rows():
+        message = "is not parts 1 to n, each once"
+        if many:
+            message = f"has more than {MOST_PARTS:,} parts"
+        problems.append(Problem(message, name, line, "call_id", call))
+    stamps = ("answer_time", "start", "setup_time")
+    filled = (pl.when(pl.col(one).is_not_null()).then(pl.lit(one)) for one in stamps)
+    backwards = (
+        parts.join(pl.concat([mixed.select("call_id"), torn.select("call_id")]), "call_id", "anti")
+        .sort("part")
+        .filter(pl.col("_begin") < pl.col("_begin").shift().over("call_id"))
+        .unique("call_id", keep="first", maintain_order=True)
+        .sort("line")
+        .select("line", pl.coalesce(filled), pl.coalesce(stamps).alias("value"), "part")
+    )
+    for line, field, value, part in backwards.iter_rows():
+        problems.append(Problem(f"is before part {part - 1} begins", name, line, field, value))
+
+
+def _check_sums(
+    calls: pl.DataFrame, text: pl.DataFrame, name: str, problems: list[Problem]
+) -> None:
+    """Every call that measures more than `MOST`, at the cell that says so."""
+    message = f"is more than 10^{len(str(MOST)) - 1}"
+    for measure, unit, written in (
+        ("duration_ms", " ms", ("duration_ms", "duration_s", "end_time")),
+        ("quantity", "", ("quantity", "text_length")),
+    ):
+        large = calls.filter(pl.col(measure) * pl.col("records") > MOST)["line"]
+        fields = (pl.when(pl.col(one).is_not_null()).then(pl.lit(one)) for one in written)
+        cells = text.filter(pl.col("line").is_in(large.implode())).select(
+            "line",
+            pl.coalesce(*fields, pl.lit(measure)).alias("field"),
+            pl.coalesce(*written, pl.lit("")).alias("value"),
+        )
+        for line, where, value in cells.iter_rows():
+            problems.append(
+                Problem(f"{message}{unit} with its records and parts", name, line, where, value)
+            )
 
 
 def _encoding(word: str) -> str | None:
@@ -228,45 +459,37 @@ def _encoding(word: str) -> str | None:
         return None
 
 
-def _records(text: pl.DataFrame, zone: str) -> pl.DataFrame:
-    """Checked text as records, with `call_id` and `part`."""
-    voice = pl.col("service") == Service.VOICE.value
-    no = pl.col("answered").str.to_lowercase().is_in(_NO).fill_null(False)
+def _records(text: pl.DataFrame) -> pl.DataFrame:
+    """Checked text (columns of `_timed`) as records, with `call_id` and `part`."""
+    sms = pl.col("service") == Service.SMS.value
     words = {word: _encoding(word) for word in text["encoding"].drop_nulls().unique()}
+    # a file that tells no delivery states asks what delivered messages cost
+    told = text["status"].is_not_null().any()
+    state = state_of(pl.col("status")) if told else pl.lit(DELIVERED)
+    begin = pl.col("_begin")
     frame = text.with_columns(
-        *(to_utc(pl.col(stamp), zone).alias(stamp) for stamp in _STAMPS),
-        *(pl.col(whole).cast(pl.Int64).alias(whole) for whole in _WHOLE),
-        (pl.col("duration_s").cast(pl.Decimal(15, 3)) * 1000).cast(pl.Int64).alias("_ms"),
+        *(pl.col(whole).cast(pl.Int64) for whole in (*_WHOLE, "routing_number")),
         pl.col("encoding").replace_strict(words, default=None, return_dtype=pl.String),
         e164(pl.col("a_number"), pl.col("in_trunk"), _PLAIN).alias("_a"),
         e164(pl.col("b_number"), pl.col("in_trunk"), _PLAIN).alias("_b"),
-    )
-    answer = pl.coalesce("answer_time", "start")
-    frame = frame.with_columns(
-        pl.coalesce("setup_time", answer).alias("setup_time"),
-        pl.when(~voice)
-        .then(pl.coalesce(answer, "setup_time"))
-        .when(~no)
-        .then(answer)
+        pl.coalesce("_set_up", begin).alias("setup_time"),
+        pl.when(pl.col("service") != Service.VOICE.value)
+        .then(begin)
+        .when(~_said_no())
+        .then("_begun")
         .alias("answer_time"),
+        pl.when(sms).then(state).otherwise("status").alias("status"),
     )
-    delivered = (pl.col("service") != Service.SMS.value) | pl.col("status").fill_null(
-        "DELIVRD"
-    ).str.to_uppercase().is_in(["DELIVRD", "DELIVERED"])
+    delivered = ~sms | (pl.col("status").fill_null(DELIVERED) == DELIVERED)
     frame = frame.with_columns((pl.col("answer_time").is_not_null() & delivered).alias("answered"))
-    elapsed = (pl.col("end_time") - pl.col("answer_time")).dt.total_milliseconds()
+    elapsed = (pl.col("_ended") - pl.col("answer_time")).dt.total_milliseconds()
     frame = frame.with_columns(
         pl.when("answered")
-        .then(pl.coalesce("duration_ms", "_ms", elapsed, pl.lit(0)))
+        .then(pl.coalesce("_lasts", elapsed, pl.lit(0)))
         .otherwise(0)
         .alias("duration_ms")
     )
     digits = pl.col("_b").str.contains(r"^[1-9][0-9]{0,14}$")
-    begin = pl.coalesce("answer_time", "setup_time")
-    if text["status"].is_null().all():
-        # a file that tells no delivery states asks what delivered messages cost
-        sms = pl.col("service") == Service.SMS.value
-        frame = frame.with_columns(pl.when(sms).then(pl.lit("DELIVRD")).alias("status"))
     return frame.select(
         "line",
         pl.col("records").cast(pl.Int64).fill_null(1),
@@ -275,14 +498,12 @@ def _records(text: pl.DataFrame, zone: str) -> pl.DataFrame:
         begin.dt.date().alias("day"),
         pl.col("line").alias("record_id"),
         "service",
-        pl.col("switch").fill_null("usage"),
+        pl.col("switch").fill_null(_PLAIN.switch),
         "in_trunk",
         "out_trunk",
         "setup_time",
         "answer_time",
-        pl.coalesce("end_time", begin + pl.duration(milliseconds=pl.col("duration_ms"))).alias(
-            "end_time"
-        ),
+        pl.coalesce("_ended", begin + pl.duration(milliseconds="duration_ms")).alias("end_time"),
         pl.lit(None, UTC_TIME).alias("arrived_time"),
         "duration_ms",
         "answered",
@@ -306,22 +527,20 @@ def _records(text: pl.DataFrame, zone: str) -> pl.DataFrame:
     )
 
 
-def _whole_calls(records: pl.DataFrame, name: str, problems: list[Problem]) -> pl.DataFrame:
-    """Put the parts of a call together: durations add up, fees come once (A23)."""
+def _whole_calls(records: pl.DataFrame) -> pl.DataFrame:
+    """Put the parts of a call together: what is measured adds up, fees come once (A23).
+
+    Columns of `USAGE_SCHEMA`; `duration_ms` and `quantity` are of 128 bits.
+    """
     names = USAGE_SCHEMA.names()
+    records = records.with_columns(pl.col("duration_ms", "quantity").cast(pl.Int128))
     parts = records.filter(pl.col("part").is_not_null()).sort("part")
     whole = records.filter(pl.col("part").is_null()).select(names)
-    numbers = pl.col("part")
-    torn = parts.group_by("call_id", maintain_order=True).agg(
-        pl.col("line").first(),
-        ((numbers.min() != 1) | (numbers.max() != pl.len()) | numbers.is_duplicated().any()).alias(
-            "torn"
-        ),
-    )
-    for call, line, _ in torn.filter("torn").iter_rows():
-        problems.append(Problem("is not parts 1 to n, each once", name, line, "call_id", call))
+    quantity = pl.col("quantity")
     taken = {
+        "answer_time": pl.col("answer_time").drop_nulls().first(),
         "duration_ms": pl.col("duration_ms").sum(),
+        "quantity": pl.when(quantity.is_not_null().any()).then(quantity.sum()),
         "end_time": pl.col("end_time").last(),
         "answered": pl.col("answered").any(),
         "status": pl.col("status").last(),
@@ -330,4 +549,4 @@ def _whole_calls(records: pl.DataFrame, name: str, problems: list[Problem]) -> p
     merged = parts.group_by("call_id", maintain_order=True).agg(
         taken.get(column, pl.col(column).first()).alias(column) for column in names
     )
-    return pl.concat([whole, merged.select(names)]).sort("line").cast(USAGE_SCHEMA)
+    return pl.concat([whole, merged.select(names)]).sort("line")
