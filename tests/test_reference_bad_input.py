@@ -3,11 +3,14 @@
 import io
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import openpyxl
 import pytest
+from pydantic import ValidationError, create_model
 
 from billing_assets.core.errors import InputError, Problem
+from billing_assets.reference.forms import Form
 from billing_assets.reference.load import Loaded, load_reference
 from tests.support.references import CARRIER, loaded, partner, reference
 from tests.support.references import agreement as form
@@ -62,10 +65,20 @@ TERMS = [
     ("setup_fee: .nan", "setup_fee", ".nan", "not a decimal"),
     ("setup_fee: true", "setup_fee", "True", "not a decimal"),
     ("setup_fee: 0.00000000001", "setup_fee", "0.00000000001", "more than 10 decimals"),
+    (f"setup_fee: 1.{'0' * 69}1", "setup_fee", f"1.{'0' * 69}1", "more than 10 decimals"),
+    (f"setup_fee: {'1' * 61}", "setup_fee", "1" * 61, "more than 60 digits"),
+    ("{cap: 1, minimum: 1.01}", "cap", "1", "is below the minimum, 1.01"),
     ("cap: 10000000.01", "cap", "10000000.01", "less than or equal to 10000000"),
     ("minimum_duration: 86401", "minimum_duration", "86401", "less than or equal to 86400"),
     ("grace: {seconds: 0, mode: threshold}", "grace.seconds", "0", "greater than or equal to 1"),
     ("zone: Europe/Lisboa", "zone", "Europe/Lisboa", "not an IANA time zone"),
+    ("zone: Europe", "zone", "Europe", "not an IANA time zone"),
+    ("zone: localtime", "zone", "localtime", "not an IANA time zone"),
+    ("zone: Factory", "zone", "Factory", "not an IANA time zone"),
+    ("zone: posixrules", "zone", "posixrules", "not an IANA time zone"),
+    ("zone: right/Europe/Lisbon", "zone", "right/Europe/Lisbon", "not an IANA time zone"),
+    ("zone: posix/UTC", "zone", "posix/UTC", "not an IANA time zone"),
+    (f"zone: {'x' * 300}", "zone", "x" * 77 + "...", "not an IANA time zone"),
     ("currency: EURO", "currency", "EURO", "not an ISO 4217 currency"),
     ("currency: XAU", "currency", "XAU", "not an ISO 4217 currency"),
     ("from: 20260101", "from", "20260101", "is not a date"),
@@ -75,7 +88,10 @@ TERMS = [
     ("tarif: 3", "tarif", "3", "Extra inputs are not permitted"),
     ("partner: P99", "partner", "P99", "not in partners/"),
     ("accounts: [P01-A, P01-Z]", "accounts", "P01-Z", "not an account of P01"),
-    ("accounts: []", "accounts", "", "at least 1 item"),
+    ("accounts: []", "accounts", "[]", "at least 1 item"),
+    ("accounts: [P01-A, P01-A]", "accounts.1", "P01-A", "stands twice: accounts.0 is P01-A too"),
+    ("to: 2025-12-31", "to", "2025-12-31", "ends before it begins on 2026-01-01"),
+    ("to: 2026-01-01T00:00:00", "to", "2026-01-01T00:00:00", "ends before it begins"),
     ("unit: message", "", "", "unit message does not fit service voice"),
     ("{service: sms, crossing: split}", "", "", "crossing: split is for voice"),
     ("{crossing: split, event_time: end}", "", "", "event_time must be answer"),
@@ -85,6 +101,48 @@ TERMS = [
     ("{origins: {classes: []}, jurisdiction: {states: {}}}", "", "", "exclude each other"),
     ("match: event", "match", "event", "'dialled', 'routing_number'"),
     ("bands: {windows: [{band: x, from: '25:00'}]}", "bands.windows.0.from", "25:00", "of day"),
+    ("bands: {windows: [{band: x, from: 08, to: 20}]}", "bands.windows.0.from", "08", "of day"),
+    ("bands: {windows: [{band: x, from: 08:00, to: 20}]}", "bands.windows.0.to", "20", "of day"),
+    ("bands: {windows: [{band: x, from: 1}]}", "bands.windows.0.from", "1", "of day"),
+    ("bands: {windows: [{band: x, from: true}]}", "bands.windows.0.from", "True", "of day"),
+    ("bands: {windows: [{band: x, from: T08:00}]}", "bands.windows.0.from", "T08:00", "of day"),
+    ("bands: {windows: [{band: x, to: '0800'}]}", "bands.windows.0.to", "0800", "of day"),
+    ("bands: {windows: [{band: x, to: '08:00+01:00'}]}", "bands.windows.0.to", "08:00+01:00",
+     "of day"),
+    ("notice: {cut_off: 17}", "notice.cut_off", "17", "is not a time of day such as 08:00"),
+    ("notice: {cut_off: '17:00:00.5'}", "notice.cut_off", "17:00:00.5", "is not a time of day"),
+    ("version: true", "version", "True", "is not a whole number"),
+    ("bands: {windows: [{band: h, days: [holiday]}], otherwise: n}", "bands", "",
+     "name their `calendar`"),
+    ("origins: {classes: [{origin: NON_EAA, surcharge: 1}], otherwise: NON_EEA}", "origins",
+     "{'classes': [{'origin': 'NON_EAA', 'surcharge': 1}], 'otherwise': 'NON_EEA'}",
+     "class NON_EAA has neither codes nor kinds"),
+    ("minimum_duration: true", "minimum_duration", "True", "is not a whole number"),
+    ("grace: {seconds: true, mode: threshold}", "grace.seconds", "True", "is not a whole number"),
+    ("rounding: {record: {decimals: true}}", "rounding.record.decimals", "True", "whole number"),
+    ("rounding: {quantity: {decimals: false}}", "rounding.quantity.decimals", "False",
+     "is not a whole number"),
+    ("notice: {increase_days: true}", "notice.increase_days", "True", "is not a whole number"),
+    ("origins: {classes: [{origin: A, codes: [351]}, {origin: A, codes: [49]}]}",
+     "origins.classes.1.origin", "A", "stands twice: origins.classes.0.origin is A too"),
+    ("origins: {classes: [{origin: A, codes: [351, 49]}, {origin: B, codes: [34, 49]}]}",
+     "origins.classes.1.codes.1", "49", "stands twice: origins.classes.0.codes.1 is 49 too"),
+    ("origins: {classes: [{origin: A, codes: [351, 351]}]}", "origins.classes.0.codes.1", "351",
+     "stands twice"),
+    ("origins: {classes: [{origin: A, kinds: [alpha]}, {origin: B, kinds: [invalid, alpha]}]}",
+     "origins.classes.1.kinds.1", "alpha", "stands twice: origins.classes.0.kinds.0 is alpha too"),
+    ("jurisdiction: {states: {NY: [1212], CA: [1415, 1212]}}", "jurisdiction.states.CA.1", "1212",
+     "stands twice: jurisdiction.states.NY.0 is 1212 too"),
+    ("jurisdiction: {states: {NY: [1212, 1212]}}", "jurisdiction.states.NY.1", "1212",
+     "stands twice"),
+    ("surcharges: [{surcharge: a, codes: [18, 19]}, {surcharge: b, codes: [18]}]",
+     "surcharges.1.codes.0", "18", "stands twice: surcharges.0.codes.0 is 18 too"),
+    ("one_time: [{fee: a, title: A, price: 1, quantity: 1000000000000001, on: 2026-03-01}]",
+     "one_time.0.quantity", "1000000000000001", "less than or equal to 1000000000000000"),
+    ("commitments: [{commitment: m, period: month, amount: 1000000000000000.01}]",
+     "commitments.0.amount", "1000000000000000.01", "less than or equal to 1000000000000000"),
+    ("commitments: [{commitment: m, period: month, quantity: 1, price: 10000000.01}]",
+     "commitments.0.price", "10000000.01", "less than or equal to 10000000"),
     ("bands: {calendar: es, windows: [{band: x}]}", "calendar", "es", "not in calendars.yaml"),
 ]  # fmt: skip
 
@@ -121,6 +179,19 @@ def _flow(line: str) -> dict[str, object]:
     return value
 
 
+@pytest.mark.parametrize("match", ["serving_network", "event_type"])
+def test_surcharges_by_code_need_a_number_that_has_one(match: str) -> None:
+    service = {"serving_network": "data", "event_type": "event"}[match]
+    terms = f"service: {service}\nmatch: {match}\nsurcharges: [{{surcharge: a, codes: [234]}}]\n"
+    [problem] = load(GOOD + terms + RATES).problems
+    assert f"match: {match} does not look at" in problem.message
+
+
+def test_what_is_missing_has_no_value() -> None:
+    text = GOOD.replace("currency: EUR\n", "") + "rates: [{rate: 1}]\n"
+    assert told(load(text).problems) == [(FILE, 1, "currency", ""), (FILE, 7, "rates.0.code", "")]
+
+
 ROWS = [
     ("{code: 44x, rate: 1}", "code", "44x", "a code of 1 to 15 digits"),
     ("{code: 044, rate: 1}", "code", "044", "without leading zero"),
@@ -139,6 +210,9 @@ ROWS = [
     ("{code: 44, rate: 1, status: shut}", "rates.0.status", "shut", "'open', 'blocked'"),
     ("{code: 44, rate: 1, from: 1.3.2026}", "rates.0.from", "1.3.2026", "is not a date"),
     ("{code: 44, rate: 1, to: 2025-12-31}", "to", "2025-12-31", "not after"),
+    ("{code: 44, rate: 1, minimum: 2, cap: 1.99}", "minimum", "2", "is above the cap of its row"),
+    ("{code: 44, rate: [1, 2]}", "rates.0.rate", "[1, 2]", "should be"),
+    ("{code: 44, rate: {a: 1}}", "rates.0.rate", "{'a': 1}", "should be"),
     ("{code: 44, rat: 1}", "rates.0.rat", "1", "Extra inputs"),
 ]  # fmt: skip
 
@@ -170,6 +244,7 @@ SHEETS = [
     ("code,rate,tax\n44,1,2\n", 1, "header", "tax"),
     ("prefix,rate\n44,1\n", 1, "header", "prefix"),
     ("code,rate\n44,1\n33,2\n44,3\n", 2, "code", "44"),
+    ("code,rate,minimum,cap\n44,1,1,1\n33,1,0.5,0.25\n", 3, "minimum", "0.5"),
     ("country_code,code,rate\n044,7400,1\n", 2, "code", "0447400"),
 ]
 
@@ -243,6 +318,97 @@ def test_windows_that_overlap_or_leave_a_gap_are_refused(windows: str, message: 
     assert {(p.file, p.row, p.field) for p in result.problems} == {(FILE, 9, "bands")}
 
 
+def every_form(form: type[Form] = Form) -> set[type[Form]]:
+    found = {form}.union(*(every_form(one) for one in form.__subclasses__()))
+    return {one for one in found if one.__module__.startswith("billing_assets.reference.")}
+
+
+def test_true_is_taken_only_where_a_boolean_is_meant() -> None:
+    tried = 0
+    for one in every_form():
+        for name, field in one.model_fields.items():
+            fields: dict[str, Any] = {name: (field.annotation, field)}
+            alone = create_model("Alone", **fields)
+            (schema,) = alone.model_json_schema()["properties"].values()
+            kinds = {part.get("type") for part in (schema, *schema.get("anyOf", ()))} - {None}
+            if kinds and "boolean" not in kinds:
+                tried += 1
+                with pytest.raises(ValidationError):
+                    alone.model_validate({field.alias or name: True})
+    assert tried > 200
+
+
+def test_times_of_day_are_hours_and_minutes_with_or_without_seconds() -> None:
+    text = (
+        f"{GOOD}notice: {{cut_off: '17:00'}}\n"
+        "bands: {windows: [{band: a, to: 08:00}, {band: b, from: 08:00:30, to: 24:00}], "
+        f"otherwise: c}}\nrates: [{{code: 44, rate: 1, band: a}}]\n"
+    )
+    terms = load(text).reference.agreements[0].terms
+    assert terms.notice.cut_off == 17 * 3600
+    assert terms.bands
+    windows = [(one.start, one.end) for one in terms.bands.windows]
+    assert windows == [(0, 8 * 3600), (8 * 3600 + 30, 86400)]
+
+
+def test_codes_of_other_lengths_and_of_other_kinds_of_terms_are_no_repetition() -> None:
+    origins = {"classes": [{"origin": "A", "codes": [35, 44]}, {"origin": "B", "codes": [351]}]}
+    surcharges = [{"surcharge": "a", "codes": [44]}, {"surcharge": "a", "codes": [447]}]
+    reference(form(origins=origins, surcharges=surcharges, minimum=1, cap=1, rates=[]))
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Etc/GMT+3", "America/Argentina/Ushuaia", "Asia/Calcutta"])
+def test_zones_of_the_database_are_taken(zone: str) -> None:
+    reference(form(zone=zone, rates=[]))
+
+
+FEES = [
+    ("one_time: [{fee: a, title: A, price: 10000000, quantity: 100000001, on: 2026-03-01}]",
+     "one_time.0", "100,000,001 x 10,000,000 comes to more than 1,000,000,000,000,000"),
+    ("recurring: [{fee: a, title: A, price: 2, from: 2026-01-01, quantities: "
+     "[{from: 2026-02-01, quantity: 1000000000000000}]}]",
+     "recurring.0", "from 2026-02-01 1,000,000,000,000,000 x 2 comes to more than"),
+    ("recurring: [{fee: a, title: A, price: 5, quantity: 10, from: 2026-01-01, prices: "
+     "[{from: 2026-02-01, price: 100000000000001}]}]",
+     "recurring.0", "from 2026-02-01 10 x 100,000,000,000,001 comes to more than"),
+    ("capacity: [{capacity: a, title: A, commit: 2, commit_price: 1000000000000000, "
+     "burst_price: 1, samples: s.csv, ports: [p], from: 2026-01-01}]",
+     "capacity.0", "2 x 1,000,000,000,000,000 comes to more than"),
+    ("commitments: [{commitment: m, period: month, quantity: 1000000000000, price: 1001}]",
+     "commitments.0", "1,000,000,000,000 x 1,001 comes to more than"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "field", "message"), FEES, ids=[f[2] for f in FEES])
+def test_what_a_period_would_come_to_is_bounded(line: str, field: str, message: str) -> None:
+    (problem,) = load(f"{GOOD}{line}\n{RATES}").problems
+    assert (problem.file, problem.row, problem.field) == (FILE, 8, field)
+    assert message in problem.message
+    assert 10 < len(problem.value) <= 80
+
+
+def test_an_indexation_may_not_compound_beyond_all_bounds() -> None:
+    steps = [{"from": f"2026-02-{n + 1:02d}", "percent": 1000} for n in range(20)]
+    fee = {"fee": "a", "title": "A", "price": 100, "from": "2026-01-01", "price_decimals": 2}
+    (problem,) = loaded([form(rates=[], recurring=[{**fee, "indexation": steps}])]).problems
+    assert (problem.row, problem.field) == (1, "recurring.0")
+    assert "from 2026-02-13 1 x 3,452,271,214,393,100 comes to" in problem.message
+    suspended = {"quantities": [{"from": "2026-01-02", "quantity": 0}], "indexation": steps}
+    assert loaded([form(rates=[], recurring=[{**fee, **suspended}])]).problems
+    reference(form(rates=[], recurring=[{**fee, "indexation": steps[:12]}]))
+
+
+def test_the_volume_of_a_deal_is_bounded_by_what_its_shortfall_would_cost() -> None:
+    deal = {
+        "deal": "D", "partner": "P01", "from": "2026-01-01", "to": "2027-01-01",
+        "received": {"agreement": "A", "quantity": 10**12, "price": 1, "shortfall_price": 1001},
+    }  # fmt: skip
+    result = load(GOOD + RATES, more={"deals/D.yaml": json.dumps(deal).encode()})
+    (problem,) = result.problems
+    assert (problem.file, problem.row, problem.field) == ("deals/D.yaml", 1, "received")
+    assert "1,000,000,000,000 x 1,001 comes to more than" in problem.message
+
+
 def test_a_decimal_written_as_a_yaml_number_is_exact_and_no_float() -> None:
     text = (
         f"{GOOD}rates:\n  - {{code: 44, rate: 0.1}}\n  - {{code: 33, rate: 12345678.0123456789}}\n"
@@ -294,6 +460,27 @@ def test_a_file_that_is_no_agreement_is_told_and_the_rest_loads(text: bytes) -> 
     assert result.reference.agreements[0].deck.rows.equals(good.agreements[0].deck.rows)
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["!!float abc", "!!float 1.5", "!!int abc", "!!bool maybe", "!!null x", "!!timestamp foo",
+     "!!timestamp 2026-02-30", "!!binary '%'", "!!set {a}", "!!omap [a: 1]", "!!map 1", "!!str [1]",
+     "{? !!int abc : 1}", '"\\UFFFFFFFF"', '"\\U00110000"', '"\\ud800"'],
+)  # fmt: skip
+def test_a_tag_that_does_not_fit_and_an_escape_of_no_character_are_told_with_their_line(
+    value: str,
+) -> None:
+    (problem,) = load(f"{GOOD}title: {value}\n{RATES}").problems
+    assert (problem.file, problem.row) == (FILE, 8)
+    assert problem.message.startswith("is not YAML: ")
+
+
+def test_tags_that_say_what_stands_there_are_read() -> None:
+    terms = load(f"{GOOD}title: !!str 5\nversion: !!int 2\nreverse: !!bool true\n{RATES}")
+    assert terms.problems == ()
+    (one,) = terms.reference.agreements
+    assert (one.terms.title, one.terms.version, one.terms.reverse) == ("5", 2, True)
+
+
 def test_aliases_cannot_blow_a_file_up() -> None:
     levels = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60)]
     result = load("\n".join(levels))
@@ -316,9 +503,11 @@ def test_versions_follow_each_other_and_none_may_stand_twice() -> None:
         ("A@1", "2026-03-01"), ("A@2", "9999-01-01"),
     ]  # fmt: skip
     late = {**second, "from": "2025-12-01"}
-    assert [p.message for p in loaded([form("A", rates=[]), late]).problems] == [
-        "ends before it begins"
-    ]
+    (problem,) = loaded([form("A", rates=[]), late]).problems
+    assert problem == Problem(
+        "ends before it begins: version 2 begins on 2025-12-01",
+        "agreements/A-1.yaml", 1, "from", "2026-01-01",
+    )  # fmt: skip
 
 
 def test_one_version_in_two_files_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import resource
 import subprocess
 import sys
@@ -9,16 +10,21 @@ import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
 
 import openpyxl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from billing_assets.cli.price import quote
 from billing_assets.core.e164 import COUNTRY_CODES
+from billing_assets.core.money import to_e10
 from billing_assets.reference import grids
 from billing_assets.reference.codes import prefixes_of_range
 from billing_assets.reference.grids import read_grids
+from tests.support.references import agreement
 from tests.test_reference_sheets import good, load
 
 SECONDS = 30
@@ -223,6 +229,74 @@ def test_digits_of_other_scripts_are_refused_in_their_place(field: str, value: s
     assert [(p.file, p.row, p.field, p.value) for p in result.problems] == [
         ("sheets/0.csv", 2, field, value)
     ]
+
+
+# amounts at their bounds
+
+
+def test_amounts_of_a_period_at_their_bound_are_charged_to_the_last_unit(tmp_path: Path) -> None:
+    usage = "start,duration_s,b_number\n2026-03-10T12:00:00Z,60,447400123456\n"
+    (tmp_path / "usage.csv").write_text(usage)
+    most = 10**15
+    terms = {
+        "one_time": [
+            {"fee": "a", "title": "A", "price": most, "on": "2026-03-10"},
+            {"fee": "b", "title": "B", "price": "0.0000000001", "quantity": most,
+             "on": "2026-03-10"},
+        ],
+        "recurring": [
+            {"fee": "m", "title": "M", "price": most, "from": "2026-03-01"},
+            {"fee": "y", "title": "Y", "price": most, "from": "2026-03-01", "every": "year"},
+        ],
+        "commitments": [
+            {"commitment": "c", "period": "month", "amount": "999999999999999.9999999999"},
+            {"commitment": "q", "period": "month", "quantity": most, "price": 1},
+        ],
+    }  # fmt: skip
+    rates = [{"code": 44, "rate": "0.01"}]
+    own = agreement(currency="IDR", rates=rates, rounding={"line": {"decimals": 10}}, **terms)
+    (tmp_path / "own.yaml").write_text(json.dumps(own))
+    found = quote(
+        [tmp_path / "own.yaml"], tmp_path / "usage.csv", calendar=None, month="", zone="UTC"
+    )
+    amounts = {charge["description"]: charge["amount"] for charge in found["charges"]}
+    assert amounts == {
+        "44": Decimal("0.01"),
+        "A": most,
+        "B": 100_000,
+        "M": most,
+        "Y": Decimal("84931506849315.0684931507"),
+        "c": Decimal("999999999999999.9899999999"),
+        "q": most - 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "units"),
+    [
+        ("0.0000000001", 1),
+        ("-12.50", -125_000_000_000),
+        ("1" + "0" * 59, 10**69),
+        ("0" * 90 + "1.5" + "0" * 90, 15 * 10**9),
+    ],
+)
+def test_decimals_of_any_length_are_taken_exactly(text: str, units: int) -> None:
+    assert to_e10(Decimal(text)) == units
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0.00000000001", "more than 10 decimals"),
+        ("1." + "0" * 69 + "1", "more than 10 decimals"),
+        ("1" * 48 + ".00000000001" + "0" * 40, "more than 10 decimals"),
+        ("1" * 61, "more than 60 digits"),
+        ("7" * 10**6, "more than 60 digits"),
+    ],
+)
+def test_what_is_not_exact_is_refused_at_once(text: str, message: str) -> None:
+    with bounded(), pytest.raises(ValueError, match=message):
+        to_e10(Decimal(text))
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])

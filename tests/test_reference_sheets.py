@@ -11,9 +11,10 @@ from zoneinfo import ZoneInfo
 import openpyxl
 import pytest
 
+from billing_assets.core.errors import InputError, Problem
 from billing_assets.reference.findings import Kind
 from billing_assets.reference.load import Loaded, load_reference
-from billing_assets.reference.standalone import standalone_reference
+from billing_assets.reference.standalone import Standalone, standalone_reference
 from tests.support.references import CARRIER, agreement, partner
 
 
@@ -140,6 +141,21 @@ def test_a_column_that_the_layout_does_not_name_is_refused_not_dropped() -> None
     text = "Destination,Code,Rate,Setup Charge\nUK,44,0.01,0.05\n"
     (problem,) = load([({"layout": "common"}, text)]).problems
     assert (problem.row, problem.field, problem.value) == (1, "header", "Setup Charge")
+
+
+def test_a_column_that_is_none_of_ours_is_refused_where_it_is_mapped() -> None:
+    said = "setupfee is not a column of a rate sheet; known: code, country_code, destination"
+    text = "code,rate,Fee\n44,1,0.5\n"
+    entry = {"columns": {"code": "code", "rate": "rate", "setupfee": "Fee"}}
+    (problem,) = load([(entry, text)]).problems
+    assert (problem.file, problem.row) == ("agreements/A.yaml", 1)
+    assert (problem.field, problem.value) == ("sheets.0.columns.setupfee", "setupfee")
+    assert problem.message.startswith(said)
+    told = load([({"layout": "x"}, text)], layouts={"x": entry}).problems[0]
+    assert (told.file, told.row, told.field) == ("layouts.yaml", 1, "x.columns.setupfee")
+    assert told.message.startswith(said)
+    fee = good([({"columns": {"setup_fee": "Fee"}}, text)]).reference.agreements[0].deck.rows
+    assert fee["setup_fee_e10"].to_list() == [5 * 10**9]
 
 
 # what spreadsheets do
@@ -423,3 +439,121 @@ def test_an_agreement_alone_is_priced_with_the_layouts_beside_it(tmp_path: Path)
     path.write_text(json.dumps(agreement(sheets=[{"file": "s.csv", "layout": "own"}])))
     (version,) = standalone_reference([path]).versions("A")
     assert version.deck.rows["price_e10"].to_list() == [125_000_000]
+
+
+# agreements alone
+
+CAPACITY = {
+    "capacity": "c", "title": "C", "commit": 1, "commit_price": 1, "burst_price": 1,
+    "ports": ["p"], "from": "2026-01-01",
+}  # fmt: skip
+
+
+def alone(folder: Path, files: Mapping[str, object], *names: str) -> Standalone:
+    """The reference of the agreements of some names, beside some files."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        text = content if isinstance(content, str) else json.dumps(content)
+        (folder / name).write_text(text)
+    return standalone_reference([folder / name for name in names])
+
+
+def refused(folder: Path, files: Mapping[str, object], *names: str) -> tuple[Problem, ...]:
+    with pytest.raises(InputError) as told:
+        alone(folder, files, *names)
+    return told.value.problems
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../" * 40 + "..", "../" * 40 + "etc/hostname", "..", "x" * 300, "x" * 300 + "/s.csv", "\0",
+     "a**.csv", "**/s.csv", "[", "/etc/hostname", "own.yaml"],
+)  # fmt: skip
+def test_a_name_that_no_sheet_and_no_samples_have_is_told_where_it_stands(
+    name: str, tmp_path: Path
+) -> None:
+    terms = {"sheets": [{"file": name}], "capacity": [{**CAPACITY, "samples": name}]}
+    found = refused(tmp_path, {"own.yaml": agreement(**terms)}, "own.yaml")
+    assert [(p.file, p.row, p.field, p.value) for p in found] == [
+        (str(tmp_path / "own.yaml"), 1, "capacity.0.samples", name),
+    ]
+    del terms["capacity"]
+    (problem,) = refused(tmp_path, {"own.yaml": agreement(**terms)}, "own.yaml")
+    assert (problem.file, problem.row) == (str(tmp_path / "own.yaml"), 1)
+    assert (problem.field, problem.value) == ("file", name)
+    assert problem.message == "names a sheet that does not exist"
+
+
+@pytest.mark.parametrize("pattern", ["port-*.csv", "port**.csv", "port-[12].csv", "port-?.csv"])
+def test_samples_beside_an_agreement_are_those_that_their_pattern_names(
+    pattern: str, tmp_path: Path
+) -> None:
+    samples = "port,at,mbps\np,2026-03-{:02d}T00:00:00Z,1\n"
+    files = {f"port-{n}.csv": samples.format(n) for n in (1, 2)} | {"other.csv": "none"}
+    own = agreement(capacity=[{**CAPACITY, "samples": pattern}])
+    found = alone(tmp_path, {**files, "own.yaml": own}, "own.yaml").reference.samples
+    assert sorted(Path(path).name for path in found) == ["port-1.csv", "port-2.csv"]
+
+
+def test_agreements_whose_names_differ_by_their_ending_alone_are_kept_apart(tmp_path: Path) -> None:
+    files = {"x": agreement("X", rates=[]), "x.yaml": agreement("Y", rates=[])}
+    both = alone(tmp_path, files, "x", "x.yaml", "x.yaml")
+    assert [a.terms.agreement for a in both.reference.agreements] == ["X", "Y"]
+    late = {name: {**one, "to": "2025-12-31"} for name, one in files.items()}
+    found = refused(tmp_path, late, "x", "x.yaml")
+    assert [(p.file, p.row, p.field, p.value) for p in found] == [
+        (str(tmp_path / "x"), 1, "to", "2025-12-31"),
+        (str(tmp_path / "x.yaml"), 1, "to", "2025-12-31"),
+    ]
+
+
+def test_problems_name_files_by_paths_that_the_user_knows(tmp_path: Path) -> None:
+    own, other = (agreement(name, rates=[]) for name in ("A", "B"))
+    bands = {"calendar": "c", "windows": [{"band": "b"}]}
+    calendars = {"calendars.yaml": "c: {holidays: [x]}"}
+    found = refused(tmp_path, {**calendars, "own/a.yaml": {**own, "bands": bands}}, "own/a.yaml")
+    assert [(p.file, p.row, p.field, p.value) for p in found] == [
+        (str(tmp_path / "calendars.yaml"), 1, "c.holidays.0", "x"),
+        (str(tmp_path / "own/a.yaml"), 1, "calendar", "c"),
+    ]
+    assert found[1].message == f"is not in {tmp_path / 'calendars.yaml'}"
+    (tmp_path / "calendars.yaml").unlink()
+    (problem,) = refused(tmp_path, {"fixings.csv": "a\n", "own/a.yaml": own}, "own/a.yaml")
+    assert (problem.file, problem.row) == (str(tmp_path / "fixings.csv"), 1)
+    (tmp_path / "fixings.csv").unlink()
+    layouts = {"layouts.yaml": "x: {dates: ymd}", "own/a.yaml": own}
+    (problem,) = refused(tmp_path, layouts, "own/a.yaml")
+    assert (problem.file, problem.row) == (str(tmp_path / "layouts.yaml"), 1)
+    (tmp_path / "layouts.yaml").unlink()
+    rule = {"rule": "r", "model": "bundle", "period": "month", "included": 1, "fee": 1}
+    files = {"own/a.yaml": {**own, "volume": [{**rule, "agreements": ["B"]}]}, "own/b.yaml": other}
+    (problem, *_) = refused(tmp_path, files, "own/a.yaml", "own/b.yaml")
+    assert problem.file == str(tmp_path / "own/b.yaml")
+    assert f"overlaps A@1 of {tmp_path / 'own/a.yaml'} for P01-A" in problem.message
+
+
+def test_an_account_that_stands_twice_is_told_as_that(tmp_path: Path) -> None:
+    text = agreement(accounts=["P01-A", "P01-A"], rates=[])
+    (problem,) = refused(tmp_path, {"a.yaml": text}, "a.yaml")
+    assert problem == Problem(
+        "stands twice: accounts.0 is P01-A too",
+        str(tmp_path / "a.yaml"), 1, "accounts.1", "P01-A",
+    )  # fmt: skip
+
+
+def test_a_sheet_that_may_not_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_bytes
+
+    def guarded(path: Path) -> bytes:
+        if path.name == "s.csv":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", guarded)
+    files = {"a.yaml": agreement(sheets=[{"file": "s.csv"}]), "s.csv": "code,rate\n44,1\n"}
+    found = refused(tmp_path, files, "a.yaml")
+    assert (str(tmp_path / "s.csv"), "cannot be read: Permission denied") in [
+        (p.file, p.message) for p in found
+    ]

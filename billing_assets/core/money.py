@@ -5,7 +5,7 @@ the currency (`E10`); sums and document amounts are `Decimal`.
 """
 
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation, localcontext
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from enum import StrEnum
 from fractions import Fraction
 from functools import cache
@@ -62,17 +62,24 @@ def minor_units(currency: str) -> int:
     return exponent
 
 
+_EXACT = Context(prec=60, traps=[Inexact])
+
+
 def to_e10(value: Decimal) -> int:
     """Return an exact decimal as an integer of 10^-10 units.
 
-    Raises `ValueError` when it has more than ten decimals: nothing is rounded in silence.
+    Raises `ValueError` when it has more than ten decimals, or more than sixty digits: nothing is
+    rounded in silence.
+
+    >>> to_e10(Decimal("0.0120"))
+    120000000
     """
-    with localcontext() as context:
-        context.prec = 60
-        scaled = value.scaleb(SCALE)
-        if scaled != scaled.to_integral_value():
-            raise ValueError(f"{value} has more than {SCALE} decimals")
-        return int(scaled)
+    try:
+        return int(_EXACT.to_integral_exact(_EXACT.scaleb(value, SCALE)))
+    except Inexact as error:
+        is_small = value.adjusted() < _EXACT.prec - SCALE
+        most = f"{SCALE} decimals" if is_small else f"{_EXACT.prec} digits"
+        raise ValueError(f"{value} has more than {most}") from error
 
 
 def from_e10(units: int) -> Decimal:

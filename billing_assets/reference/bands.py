@@ -66,7 +66,8 @@ def day_segments(bands: Bands, day: date, calendar: Calendar) -> list[tuple[int,
 
 
 def band_problems(bands: Bands, calendar: Calendar) -> list[str]:
-    """Sentences about windows that overlap, or leave a gap without an `otherwise`.
+    """Sentences about windows that overlap, leave a gap without an `otherwise`, or hold on
+    holidays that no calendar names.
 
     Every pair of neighbouring days of the week is tried, each as a plain day and as a holiday.
     """
@@ -89,6 +90,8 @@ def band_problems(bands: Bands, calendar: Calendar) -> list[str]:
                 for start, _, band in day_segments(bands, day, trial)
                 if band is None
             ]
+    if named and bands.calendar is None and not problems:
+        problems.append("a window holds on holidays: name their `calendar`")
     return list(dict.fromkeys(problems))
 
 

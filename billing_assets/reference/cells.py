@@ -56,6 +56,13 @@ def typed_rows(agreement: Agreement, rows: pl.DataFrame, problems: list[Problem]
             f"is above {MAX_PRICE:,}: a record's amount could overflow",
             problems,
         )
+    both = pl.all_horizontal(pl.col("minimum", "cap").str.contains(_PRICE_PATTERN))
+    report(
+        rows.filter(both).filter(_e10("minimum") > _e10("cap")),
+        "minimum",
+        "is above the cap of its row",
+        problems,
+    )
     report(
         rows.filter(~pl.col("increments").str.contains(r"^[1-9][0-9]{0,7}/[1-9][0-9]{0,7}$")),
         "increments",

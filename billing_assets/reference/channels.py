@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints
 
 from billing_assets.reference.forms import Form, Identifier, Name
+from billing_assets.reference.values import WHOLE
 
 DocumentWord = Literal[
     "invoice",
@@ -60,9 +61,9 @@ Format = Annotated[str, AfterValidator(_format)]
 Inside = Annotated[str, AfterValidator(_inside)]
 MailAddress = Annotated[str, StringConstraints(pattern=r"^[^@\s,;<>]+@[^@\s,;<>]+$")]
 Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:-]+$")]
-Port = Annotated[int, Field(ge=1, le=65535)]
+Port = Annotated[int, Field(ge=1, le=65535), WHOLE]
 SafeUrl = Annotated[str, StringConstraints(pattern=r"^https://[^\s/]+(/\S*)?$")]
-Megabytes = Annotated[int, Field(ge=1, le=100)]
+Megabytes = Annotated[int, Field(ge=1, le=100), WHOLE]
 
 
 class _Channel(Form):

@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from billing_assets.reference.forms import Form, Identifier, Name
-from billing_assets.reference.models import Codes, DecimalText
+from billing_assets.reference.values import WHOLE, Codes, DecimalText
 
 
 class Severity(StrEnum):
@@ -84,7 +84,7 @@ RULES: Mapping[str, Rule] = {
 
 Share = Annotated[DecimalText, Field(ge=0)]
 Fraction = Annotated[DecimalText, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0), WHOLE]
 
 
 class Thresholds(Form):
@@ -95,11 +95,11 @@ class Thresholds(Form):
     suspense_age_days: Count = 5
     usual_day: Count = 50
     usual_hour: Count = 30
-    profile_days: Annotated[int, Field(ge=7, le=120)] = 28
+    profile_days: Annotated[int, Field(ge=7, le=120), WHOLE] = 28
     fixing_age_days: Count = 7
     vat_check_days: Count = 365
     change_share: Share = Decimal("0.5")
-    change_cycles: Annotated[int, Field(ge=1, le=24)] = 3
+    change_cycles: Annotated[int, Field(ge=1, le=24), WHOLE] = 3
     spike_score: Share = Decimal(6)
     spike_records: Count = 30
     quality_attempts: Count = 100
@@ -112,7 +112,7 @@ class Thresholds(Form):
     calm_jump: Share = Decimal(3)
     high_risk_minutes: Share = Decimal(10)
     counter_share: Fraction = Decimal("0.001")
-    sample_records: Annotated[int, Field(ge=0, le=100_000)] = 200
+    sample_records: Annotated[int, Field(ge=0, le=100_000), WHOLE] = 200
 
 
 class RuleTerms(Form):
@@ -159,7 +159,8 @@ class Controls(Form):
             except ValidationError as error:
                 one = error.errors()[0]
                 field = ".".join(str(part) for part in one["loc"])
-                raise ValueError(f"partners.{name}.thresholds.{field}: {one['msg']}") from error
+                said = one["msg"].removeprefix("Value error, ")
+                raise ValueError(f"partners.{name}.thresholds.{field}: {said}") from error
         return self
 
     def thresholds_of(self, partner: str) -> Thresholds:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from billing_assets.reference.forms import Form, Identifier, Name
-from billing_assets.reference.values import Day, DecimalText, Price
+from billing_assets.reference.values import WHOLE, Day, DecimalText, Price, Quantity, check_amount
 from billing_assets.reference.volume_terms import (
     Commitment,
     Counted,
@@ -20,7 +20,6 @@ from billing_assets.reference.volume_terms import (
     Period,
     Share,
     TaxTreatment,
-    Volume,
     VolumeRule,
     Window,
 )
@@ -35,13 +34,19 @@ class Direction(Form):
 
     agreement: Identifier
     destinations: tuple[str, ...] = ()
-    quantity: Annotated[DecimalText, Field(gt=0)] | None = None
+    quantity: Annotated[Quantity, Field(gt=0)] | None = None
     price: Price | None = None
     excess_price: Price | None = None
     shortfall: Literal["payable", "forgiven"] = "payable"
     shortfall_price: Price | None = None
     tolerance: Annotated[DecimalText, Field(ge=0, lt=1)] = Decimal(0)
     opening: tuple[Opening, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> "Direction":
+        for price in (self.price, self.shortfall_price):
+            check_amount(self.quantity or Decimal(0), price or Decimal(0))
+        return self
 
 
 class Balance(Form):
@@ -53,11 +58,11 @@ class Balance(Form):
     `consecutive` windows in a row (F04).
     """
 
-    tolerance: Volume = Decimal(0)
+    tolerance: Annotated[DecimalText, Field(ge=0)] = Decimal(0)
     price: Price
     payer: Literal["either", "partner"] = "either"
     ratio: Annotated[DecimalText, Field(ge=1)] | None = None
-    consecutive: Annotated[int, Field(ge=1, le=24)] = 1
+    consecutive: Annotated[int, Field(ge=1, le=24), WHOLE] = 1
 
 
 class Deal(Form):
@@ -80,7 +85,7 @@ class Deal(Form):
     balance: Balance | None = None
     tax_treatment: TaxTreatment = ""
     alerts: tuple[Share, ...] = (Decimal("0.5"), Decimal("0.75"), Decimal("0.9"), Decimal(1))
-    alarm_day: Annotated[int, Field(ge=1, le=366)] = 10
+    alarm_day: Annotated[int, Field(ge=1, le=366), WHOLE] = 10
 
     @property
     def name(self) -> Name:

@@ -14,7 +14,15 @@ from pydantic import Field, model_validator
 
 from billing_assets.core.money import Rounding, round_amount
 from billing_assets.reference.forms import Form, Identifier, Name
-from billing_assets.reference.values import Day, DecimalText, Price
+from billing_assets.reference.values import (
+    WHOLE,
+    Day,
+    DecimalText,
+    Money,
+    Price,
+    Quantity,
+    check_amount,
+)
 
 _FAR = date.max
 
@@ -26,14 +34,14 @@ class QuantityStep(Form):
     """The quantity of a fee from a day on; 0 suspends it."""
 
     day: Day = Field(alias="from")
-    quantity: Annotated[DecimalText, Field(ge=0)]
+    quantity: Quantity
 
 
 class PriceStep(Form):
     """The price of a fee from a day on."""
 
     day: Day = Field(alias="from")
-    price: Price
+    price: Money
 
 
 class IndexStep(Form):
@@ -55,18 +63,18 @@ class Recurring(Form):
 
     fee: Identifier
     title: Name
-    price: Price
-    quantity: Annotated[DecimalText, Field(gt=0)] = Decimal(1)
+    price: Money
+    quantity: Annotated[Quantity, Field(gt=0)] = Decimal(1)
     valid_from: Day = Field(alias="from")
     valid_to: Day | None = Field(default=None, alias="to")
     every: Literal["month", "quarter", "year"] = "month"
     bill: Literal["days", "arrears", "advance"] = "days"
-    lead_days: Annotated[int, Field(ge=0, le=366)] = 0
+    lead_days: Annotated[int, Field(ge=0, le=366), WHOLE] = 0
     day_count: Literal["actual", "30/360"] = "actual"
     quantities: tuple[QuantityStep, ...] = ()
     prices: tuple[PriceStep, ...] = ()
     indexation: tuple[IndexStep, ...] = ()
-    price_decimals: Annotated[int, Field(ge=0, le=10)] | None = None
+    price_decimals: Annotated[int, Field(ge=0, le=10), WHOLE] | None = None
 
     @model_validator(mode="after")
     def _is_in_order(self) -> "Recurring":
@@ -84,7 +92,19 @@ class Recurring(Form):
             _check_steps(name, [step.day for step in steps], self.valid_from, self.valid_to)
         if {step.day for step in self.prices} & {step.day for step in self.indexation}:
             raise ValueError("a price and an indexation from the same day: one of them is meant")
+        self._check_amounts()
         return self
+
+    def _check_amounts(self) -> None:
+        """Refuse steps after which a period, or one unit of it, comes to too much."""
+        prices = {step.day: step.price for step in self.prices}
+        factors = {step.day: 1 + step.percent / 100 for step in self.indexation}
+        quantities = {step.day: step.quantity for step in self.quantities}
+        price, quantity = self.price, self.quantity
+        for day in sorted({self.valid_from, *self.changes}):
+            price = prices.get(day, price * factors.get(day, 1))
+            quantity = quantities.get(day, quantity)
+            check_amount(max(quantity, Decimal(1)), price, f"from {day} ")
 
     @property
     def changes(self) -> list[date]:
@@ -114,9 +134,14 @@ class OneTime(Form):
 
     fee: Identifier
     title: Name
-    price: Price
-    quantity: Annotated[DecimalText, Field(gt=0)] = Decimal(1)
+    price: Money
+    quantity: Annotated[Quantity, Field(gt=0)] = Decimal(1)
     day: Day = Field(alias="on")
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> "OneTime":
+        check_amount(self.quantity, self.price)
+        return self
 
 
 class Capacity(Form):
@@ -130,11 +155,11 @@ class Capacity(Form):
 
     capacity: Identifier
     title: Name
-    commit: Annotated[DecimalText, Field(ge=0)]
-    commit_price: Price
-    burst_price: Price
+    commit: Quantity
+    commit_price: Money
+    burst_price: Money
     share: Annotated[DecimalText, Field(gt=0, le=1)] = Decimal("0.95")
-    interval_minutes: Annotated[int, Field(ge=1, le=10080)] = 5
+    interval_minutes: Annotated[int, Field(ge=1, le=10080), WHOLE] = 5
     tolerance: Annotated[DecimalText, Field(ge=0, lt=1)] = Decimal("0.01")
     samples: Name
     ports: Annotated[tuple[Name, ...], Field(min_length=1)]
@@ -147,6 +172,7 @@ class Capacity(Form):
             raise ValueError(f"to {self.valid_to} is before from {self.valid_from}")
         if len(set(self.ports)) < len(self.ports):
             raise ValueError("ports: one stands twice")
+        check_amount(self.commit, self.commit_price)
         return self
 
 

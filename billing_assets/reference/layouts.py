@@ -13,30 +13,10 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
+from billing_assets.reference.columns import SHEET_COLUMNS, OurColumn
 from billing_assets.reference.forms import Form, Name
 from billing_assets.reference.grids import Grid
 from billing_assets.reference.yamltext import Located
-
-TEXT_COLUMNS = (
-    "code",
-    "country_code",
-    "destination",
-    "rate",
-    "first_rate",
-    "increments",
-    "setup_fee",
-    "minimum",
-    "cap",
-    "band",
-    "origin",
-    "from",
-    "to",
-    "status",
-)
-"""What a row of a deck may say: the fields of RateRow."""
-
-SHEET_COLUMNS = (*TEXT_COLUMNS, "currency", "previous_rate", "first", "next")
-"""What a sheet may say besides: to be compared, and increments in two columns."""
 
 _HEAD_ROWS = 100
 """A header stands within so many rows from the top."""
@@ -69,7 +49,7 @@ class Layout(Form):
     """
 
     columns: dict[
-        str, Annotated[tuple[Name, ...], BeforeValidator(_names), Field(min_length=1)]
+        OurColumn, Annotated[tuple[Name, ...], BeforeValidator(_names), Field(min_length=1)]
     ] = Field(default_factory=dict)
     ignore: tuple[Name, ...] = ()
     prices: tuple[PriceColumn, ...] = ()
@@ -80,12 +60,7 @@ class Layout(Form):
     words: dict[Marker, tuple[Name, ...]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _known_columns(self) -> "Layout":
-        unknown = sorted(set(self.columns) - set(SHEET_COLUMNS))
-        if unknown:
-            raise ValueError(
-                f"{unknown[0]} is not a column of a rate sheet; known: {', '.join(SHEET_COLUMNS)}"
-            )
+    def _one_kind_of_prices(self) -> "Layout":
         if self.prices and "rate" in self.columns:
             raise ValueError("prices stand in place of the column rate")
         return self

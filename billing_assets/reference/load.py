@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from reprlib import Repr
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -38,6 +39,7 @@ from billing_assets.reference.fx import Fixings, read_fixings
 from billing_assets.reference.layouts import Layout
 from billing_assets.reference.ledger import Ledger
 from billing_assets.reference.models import Agreement, Calendar, Carrier, Partner, TrunkRange
+from billing_assets.reference.repeats import repeated
 from billing_assets.reference.retention import Retention
 from billing_assets.reference.samples import load_samples, unnamed_samples
 from billing_assets.reference.share_terms import share_problems
@@ -289,15 +291,16 @@ class _Reader:
             return TypeAdapter(form).validate_python(located.value)
         except ValidationError as error:
             for one in error.errors():
-                at = tuple(part for part in one["loc"] if part != "constrained-str")
-                value = one.get("input")
+                at = tuple(part for part in one["loc"] if part not in _NO_PLACES)
+                # what is missing, or wrong of the whole file, has no value to show
+                is_shown = at and one["type"] != "missing"
                 self.problems.append(
                     Problem(
                         one["msg"].removeprefix("Value error, "),
                         located.file,
                         located.line(at),
                         ".".join(str(part) for part in at),
-                        "" if isinstance(value, dict | list) else str(value),
+                        _shown(one.get("input")) if is_shown else "",
                     )
                 )
             return None
@@ -376,9 +379,7 @@ class _Reader:
                     )
                 end = min(end, local_instant(following.valid_from, following.zone))
             if end <= start:
-                self.problems.append(
-                    Problem("ends before it begins", located.file, None, "agreement", terms.key)
-                )
+                self.problems.append(_ends_early(terms, following, located))
                 continue
             deck, problems = self.build(
                 terms, located, self.files, layouts, honour_notice=self.honour_notice
@@ -397,6 +398,7 @@ class _Reader:
         calendars: Mapping[str, Calendar],
     ) -> bool:
         before = len(self.problems)
+        self.problems += repeated(terms, located)
         partner = partners.get(terms.partner)
         if partner is None:
             self.problems.append(
@@ -518,6 +520,31 @@ class _Reader:
 
     def _paths(self, prefix: str) -> list[str]:
         return [p for p in sorted(self.files) if p.startswith(prefix) and p.endswith(".yaml")]
+
+
+_NO_PLACES = ("constrained-str", "[key]")
+"""Parts of a validator's path that are no parts of a file."""
+
+_MOST_SHOWN = 80
+"""So many characters of a refused value are told."""
+
+
+def _shown(value: object) -> str:
+    """A refused value as short text; of a list or mapping, some of what it holds."""
+    text = Repr().repr(value) if isinstance(value, dict | list) else str(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
+
+
+def _ends_early(terms: Agreement, following: Agreement | None, located: Located) -> Problem:
+    """The problem of a version that ends before it begins, by itself or where the next begins."""
+    said, begins = "ends before it begins", terms.valid_from.isoformat()
+    end = terms.valid_to
+    if end and local_instant(end, terms.zone) <= local_instant(terms.valid_from, terms.zone):
+        line = located.line(("to",))
+        return Problem(f"{said} on {begins}", located.file, line, "to", end.isoformat())
+    if following is not None:
+        said += f": version {following.version} begins on {following.valid_from.isoformat()}"
+    return Problem(said, located.file, located.line(("from",)), "from", begins)
 
 
 def trunk_validity(trunk: TrunkRange, zone: str) -> tuple[datetime, datetime]:

@@ -6,7 +6,7 @@ are local to the zone beside them; windows are half-open.
 """
 
 import re
-from datetime import date, time
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -16,24 +16,30 @@ from pydantic import (
     BeforeValidator,
     Field,
     StringConstraints,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from stdnum import iban
 
 from billing_assets.core.money import Rounding
+from billing_assets.core.sms import DELIVERED
 from billing_assets.reference.channels import Channels, Format
+from billing_assets.reference.columns import OurColumn
 from billing_assets.reference.exchange import Exchange
 from billing_assets.reference.fees import Capacity, OneTime, Percentage, Recurring, require_distinct
 from billing_assets.reference.forms import Form, Identifier, Name
 from billing_assets.reference.share_terms import PartOf, RevenueShare
 from billing_assets.reference.tax import Tax
 from billing_assets.reference.values import (
+    WHOLE,
     Codes,
     Country,
     CurrencyCode,
     Day,
     DecimalText,
     Moment,
+    Money,
     NoticeDays,
     Price,
     Trunk,
@@ -145,7 +151,7 @@ class DocumentSettings(Form):
     emails: tuple[str, ...] = ()
     formats: tuple[Format, ...] = ("pdf", "xml", "csv", "itemised")
     numbers_in_full: tuple[Literal["a_number", "b_number"], ...] = ()
-    annex_records: Annotated[int, Field(ge=0, le=20_000)] = 0
+    annex_records: Annotated[int, Field(ge=0, le=20_000), WHOLE] = 0
     home_equivalent: bool = False
 
 
@@ -166,8 +172,8 @@ class Partner(Form):
     roles: tuple[Literal["customer", "supplier"], ...]
     cadence: Cadence = Cadence.MONTHLY
     week_starts: Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"] = "mon"
-    terms_days: Annotated[int, Field(ge=0, le=365)] = 30
-    minimum_invoice: Price = Decimal(0)
+    terms_days: Annotated[int, Field(ge=0, le=365), WHOLE] = 30
+    minimum_invoice: Money = Decimal(0)
     adjustments: Literal["next_cycle", "at_once"] = "next_cycle"
     tax: Tax
     bank: PayableBank | None = None
@@ -236,8 +242,8 @@ def _increments(value: object) -> object:
 class Increments(Form):
     """Billing steps a/b: the first block a, then b counted from the end of a."""
 
-    first: Annotated[int, Field(ge=1, le=86_400_000)]
-    next: Annotated[int, Field(ge=1, le=86_400_000)]
+    first: Annotated[int, Field(ge=1, le=86_400_000), WHOLE]
+    next: Annotated[int, Field(ge=1, le=86_400_000), WHOLE]
 
     def __str__(self) -> str:
         return f"{self.first}/{self.next}"
@@ -257,21 +263,21 @@ IncrementsText = Annotated[
 class Grace(Form):
     """Seconds that cost nothing: a `threshold` frees short calls, a `deduction` every call."""
 
-    seconds: Annotated[int, Field(ge=1, le=86400)]
+    seconds: Annotated[int, Field(ge=1, le=86400), WHOLE]
     mode: Literal["threshold", "deduction"]
 
 
 class RoundingTerm(Form):
     """One rounding of an agreement; `decimals` None means the currency's minor unit."""
 
-    decimals: Annotated[int, Field(ge=0, le=10)] | None = None
+    decimals: Annotated[int, Field(ge=0, le=10), WHOLE] | None = None
     method: Rounding = Rounding.HALF_UP
 
 
 class QuantityRounding(Form):
     """Rounding of a line's whole quantity, in the unit of the price (A19)."""
 
-    decimals: Annotated[int, Field(ge=0, le=6)] = 0
+    decimals: Annotated[int, Field(ge=0, le=6), WHOLE] = 0
     method: Rounding = Rounding.HALF_UP
 
 
@@ -287,33 +293,28 @@ class RoundingTerms(Form):
     line: RoundingTerm = RoundingTerm()
 
 
+MessageState = Annotated[Name, AfterValidator(str.upper)]
+"""A state of messages as SMPP writes them."""
+
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DayToken = Literal[
     "mon", "tue", "wed", "thu", "fri", "sat", "sun", "weekday", "weekend", "holiday", "every"
 ]
 
 
-def _clock(value: object) -> object:
+_CLOCK = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?|24:00(:00)?")
+
+
+def _clock(value: object) -> int:
     """Read 'HH:MM[:SS]' as seconds of the day; '24:00' is its end."""
-    if isinstance(value, str):
-        if value in ("24:00", "24:00:00"):
-            return 86400
-        try:
-            moment = time.fromisoformat(value)
-        except ValueError as error:
-            raise ValueError("is not a time of day such as 08:00") from error
-        if moment.microsecond or moment.tzinfo:
-            raise ValueError("is not a time of day in whole seconds")
-        return moment.hour * 3600 + moment.minute * 60 + moment.second
-    return value
+    if not isinstance(value, str) or not _CLOCK.fullmatch(value):
+        raise ValueError("is not a time of day such as 08:00")
+    hours, minutes, seconds = (int(part) for part in f"{value}:00".split(":")[:3])
+    return hours * 3600 + minutes * 60 + seconds
 
 
-_ClockText = Annotated[str, StringConstraints(pattern=r"^[0-9]{2}:[0-9]{2}(:[0-9]{2})?$")]
-Clock = Annotated[
-    int,
-    BeforeValidator(_clock, json_schema_input_type=_ClockText | int),
-    Field(ge=0, le=86400),
-]
+_ClockText = Annotated[str, StringConstraints(pattern=rf"^({_CLOCK.pattern})$")]
+Clock = Annotated[int, BeforeValidator(_clock, json_schema_input_type=_ClockText)]
 
 
 class BandWindow(Form):
@@ -368,6 +369,16 @@ class Origins(Form):
     classes: tuple[OriginClass, ...]
     otherwise: Name = "OTHER"
 
+    @model_validator(mode="after")
+    def _every_class_has_callers(self) -> "Origins":
+        for one in self.classes:
+            if not one.codes and not one.kinds and one.origin != self.otherwise:
+                raise ValueError(
+                    f"class {one.origin} has neither codes nor kinds, and is not {self.otherwise}, "
+                    "the class of all others (`otherwise`)"
+                )
+        return self
+
 
 class Jurisdiction(Form):
     """Inter-, intra- and indeterminate state traffic (G06).
@@ -396,7 +407,7 @@ class ShortCalls(Form):
     calls, or for the `excess` alone.
     """
 
-    seconds: Annotated[int, Field(ge=1, le=3600)]
+    seconds: Annotated[int, Field(ge=1, le=3600), WHOLE]
     threshold: Annotated[DecimalText, Field(ge=0, lt=1)]
     fee: Price
     scope: Literal["all", "excess"] = "all"
@@ -448,7 +459,7 @@ class Sheet(Form):
     file: Name
     received: Moment | None = None
     layout: str = ""
-    columns: dict[str, str] = Field(default_factory=dict)
+    columns: dict[OurColumn, str] = Field(default_factory=dict)
     mode: Literal["amendment", "full"] = "amendment"
     effective: Day | None = None
     duplicates: Literal["refuse", "last"] = "refuse"
@@ -483,7 +494,7 @@ class Agreement(Form):
     """
 
     agreement: Identifier
-    version: Annotated[int, Field(ge=1)] = 1
+    version: Annotated[int, Field(ge=1), WHOLE] = 1
     title: str = ""
     partner: Identifier
     leg: Leg
@@ -501,9 +512,9 @@ class Agreement(Form):
     unit: Literal["minute", "message", "segment", "kb", "mb", "event"] | None = None
     unit_base: Literal[1000, 1024] = 1024
     charge_on: Literal["submit", "delivery"] = "delivery"
-    delivered: tuple[str, ...] = ("DELIVRD",)
+    delivered: tuple[MessageState, ...] = (DELIVERED,)
     increments: IncrementsText = Increments(first=1, next=1)
-    minimum_duration: Annotated[int, Field(ge=0, le=86400)] = 0
+    minimum_duration: Annotated[int, Field(ge=0, le=86400), WHOLE] = 0
     grace: Grace | None = None
     charge_zero_duration: bool = False
     setup_fee: Price = Decimal(0)
@@ -519,7 +530,7 @@ class Agreement(Form):
     jurisdiction: Jurisdiction | None = None
     surcharges: tuple[Surcharge, ...] = ()
     short_calls: ShortCalls | None = None
-    refuse_after_days: Annotated[int, Field(ge=0, le=3650)] | None = None
+    refuse_after_days: Annotated[int, Field(ge=0, le=3650), WHOLE] | None = None
     notice: Notice = Notice()
     rates: tuple[RateRow, ...] = ()
     sheets: tuple[Sheet, ...] = ()
@@ -555,6 +566,16 @@ class Agreement(Form):
         defaults = {"voice": "minute", "sms": "segment", "data": "mb", "event": "event"}
         return self.unit or defaults[self.service]
 
+    @field_validator("cap")
+    @classmethod
+    def _leaves_room_for_the_minimum(
+        cls, cap: Decimal | None, info: ValidationInfo
+    ) -> Decimal | None:
+        minimum = info.data.get("minimum", Decimal(0))
+        if cap is not None and cap < minimum:
+            raise ValueError(f"is below the minimum, {minimum}")
+        return cap
+
     @model_validator(mode="after")
     def _units_fit_the_service(self) -> "Agreement":
         allowed = {
@@ -582,6 +603,10 @@ class Agreement(Form):
                 f"crossing: split counts increments from the {self.duration.start} stamp "
                 f"(duration.from), so event_time must be {self.duration.start}, "
                 f"not {self.event_time}"
+            )
+        if self.surcharges and self.match in ("serving_network", "event_type"):
+            raise ValueError(
+                f"surcharges add by code of a number, which match: {self.match} does not look at"
             )
         if self.exchange and (problem := self.exchange.problem(self.currency)):
             raise ValueError(f"exchange {problem}")

@@ -3,12 +3,12 @@
 A rule is a table and a number of days; a hold keeps days from every rule while it stands.
 """
 
-from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from billing_assets.reference.forms import Form, Identifier, Name
+from billing_assets.reference.values import WHOLE, Day
 
 RAW_FILES = "raw_files"
 """The rule for archived mediation files, each by the last UTC day of its records."""
@@ -26,7 +26,7 @@ class RetentionRule(Form):
     """
 
     table: RecordTable
-    keep_days: Annotated[int, Field(ge=1, le=36_500)]
+    keep_days: Annotated[int, Field(ge=1, le=36_500), WHOLE]
     then: Literal["delete", "pseudonymise"]
 
     @model_validator(mode="after")
@@ -40,8 +40,8 @@ class LegalHold(Form):
     """Days of which nothing may be deleted or changed, and why."""
 
     hold: Identifier
-    first_day: date = Field(alias="from")
-    last_day: date = Field(alias="to")
+    first_day: Day = Field(alias="from")
+    last_day: Day = Field(alias="to")
     reason: Name
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from billing_assets.core.errors import Problem
 from billing_assets.reference.forms import Form, Identifier
-from billing_assets.reference.values import Day, DecimalText, Price
+from billing_assets.reference.values import WHOLE, Day, DecimalText, Price
 from billing_assets.reference.volume_terms import Share, Window, calendar_window
 from billing_assets.reference.yamltext import Located
 
@@ -32,7 +32,7 @@ class Take(Form):
     on, or for a take that is `required`, the cycle is blocked.
     """
 
-    priority: Annotated[int, Field(ge=1)]
+    priority: Annotated[int, Field(ge=1), WHOLE]
     to: Identifier
     title: str = ""
     price: Price | None = None

@@ -13,15 +13,10 @@ import polars as pl
 
 from billing_assets.core.errors import Problem
 from billing_assets.core.ids import sha256_of
+from billing_assets.reference.columns import SHEET_COLUMNS, TEXT_COLUMNS
 from billing_assets.reference.findings import Finding, Kind
 from billing_assets.reference.grids import Cell, Grid, read_grids
-from billing_assets.reference.layouts import (
-    SHEET_COLUMNS,
-    TEXT_COLUMNS,
-    Header,
-    Layout,
-    find_header,
-)
+from billing_assets.reference.layouts import Header, Layout, find_header
 
 ROW_SCHEMA = {
     **dict.fromkeys(TEXT_COLUMNS, pl.String),

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from billing_assets.reference.forms import Form, Identifier
 from billing_assets.reference.models import Service
-from billing_assets.reference.values import Trunk, Zone
+from billing_assets.reference.values import WHOLE, Trunk, Zone
 
 CountryCode = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,2}$")]
 """A country code of E.164, as digits."""
@@ -21,8 +21,8 @@ class FrameLine(Form):
     """
 
     begins: Annotated[str, StringConstraints(min_length=1, max_length=40)]
-    records: Annotated[int, Field(ge=1)] | None = None
-    seconds: Annotated[int, Field(ge=1)] | None = None
+    records: Annotated[int, Field(ge=1), WHOLE] | None = None
+    seconds: Annotated[int, Field(ge=1), WHOLE] | None = None
 
 
 def _expression(pattern: str) -> re.Pattern[str]:
@@ -117,7 +117,7 @@ class Source(Form):
     switch: Identifier
     zone: Zone = "UTC"
     pattern: str = r".*?(?P<sequence>[0-9]+)\.[a-z.]+$"
-    sequence_wrap: Annotated[int, Field(ge=1)] = 999_999
+    sequence_wrap: Annotated[int, Field(ge=1), WHOLE] = 999_999
     country_code: CountryCode | None = None
     countries: dict[Trunk, CountryCode] = Field(default_factory=dict)
     prefixes: dict[Trunk, str] = Field(default_factory=dict)

@@ -4,10 +4,9 @@ For asking what usage would cost under an agreement, with nothing loaded. Every 
 on a trunk of its own, so that two offers for one account can be compared.
 """
 
-import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import polars as pl
 
@@ -17,6 +16,7 @@ from billing_assets.reference.deals import Deal
 from billing_assets.reference.decks import sheet_path
 from billing_assets.reference.load import InForce, Reference, load_reference
 from billing_assets.reference.models import Account, Partner, TrunkRange
+from billing_assets.reference.samples import sample_files
 from billing_assets.reference.share_terms import CARRIER
 from billing_assets.reference.yamltext import Located
 
@@ -63,41 +63,47 @@ def standalone_reference(paths: Sequence[Path], calendars: Path | None = None) -
     and in the folder above, as a reference folder has them. Versions of one agreement may be given
     together. Raises `InputError` that names every problem with its file.
     """
-    named = {_key(path): path for path in paths}
     problems: list[Problem] = []
     groups: list[_Group] = []
-    for key, path in list(named.items()):
-        content = _read(path, problems)
-        if content is None:
+    for key, path in {_key(path): path for path in paths}.items():
+        file = _read(path, problems)
+        if file is None:
             continue
-        value = _value(key, content)
+        value = _value(key, file.content)
         names = {str(value.get("agreement", key))} | _named_in(value)
         place = key
         if "deal" in value:
             place, names = f"deals/{key}", _named_in(value) or {key}
-            named[place] = path
-        files = {place: content, **_beside(key, value), **_layouts(path, problems)}
-        _join(groups, names, files, value)
+        beside = _beside(key, value, problems)
+        _join(groups, names, {place: file, **beside, **_layouts(path, problems)}, value)
     shared = _shared(paths, calendars, problems)
     agreements: list[InForce] = []
     deals: list[Deal] = []
     hashes: dict[str, str] = {}
     samples: dict[str, pl.DataFrame] = {}
     for group in groups:
-        files, invented = group.files, _partner_files(group.values)
-        loaded = load_reference({**files, **shared, **invented})
+        files, invented = {**group.files, **shared}, _partner_files(group.values)
+        loaded = load_reference({**_contents(files), **invented})
         told = [p for p in loaded.problems if p.file not in invented]
-        problems += [_as_named(p, named, calendars) for p in told or loaded.problems]
+        problems += [_as_named(p, files) for p in told or loaded.problems]
         agreements += loaded.reference.agreements
         deals += loaded.reference.deals
         hashes |= loaded.reference.files
         samples |= loaded.reference.samples
     if problems or not agreements:
         raise InputError("cannot use the agreements", problems)
-    base = load_reference({**shared, **_partner_files([])}).reference
+    base = load_reference({**_contents(shared), **_partner_files([])}).reference
     version = sha256_of(canonical_json(hashes))
     base = replace(base, version=version, deals=tuple(deals), samples=samples)
     return _assembled(agreements, base)
+
+
+@dataclass(frozen=True)
+class _File:
+    """What a file holds, and the path by which problems name it."""
+
+    content: bytes
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -105,12 +111,12 @@ class _Group:
     """Files that are loaded together, because a term or a deal of one names another's agreement."""
 
     names: frozenset[str]
-    files: Mapping[str, bytes]
+    files: Mapping[str, _File]
     values: tuple[Mapping[str, object], ...]
 
 
 def _join(
-    groups: list[_Group], names: set[str], files: dict[str, bytes], value: Mapping[str, object]
+    groups: list[_Group], names: set[str], files: dict[str, _File], value: Mapping[str, object]
 ) -> None:
     """Put a file to the groups that share a name with it; they become one."""
     met = [group for group in groups if group.names & names]
@@ -119,7 +125,7 @@ def _join(
     groups.append(
         _Group(
             frozenset(names).union(*(group.names for group in met)),
-            {path: content for group in met for path, content in group.files.items()} | files,
+            {key: file for group in met for key, file in group.files.items()} | files,
             (*(one for group in met for one in group.values), value),
         )
     )
@@ -141,14 +147,16 @@ def _named_in(value: Mapping[str, object]) -> set[str]:
 
 
 def _key(path: Path) -> str:
-    """The file's place under the root, so that relative sheets keep their meaning."""
-    absolute = _ROOT + path.resolve().as_posix()
-    return absolute if absolute.endswith(".yaml") else f"{absolute}.yaml"
+    """The file's place under the root, so that relative sheets keep their meaning.
+
+    Every name is lengthened, so that `x` and `x.yaml` have places of their own.
+    """
+    return f"{_ROOT}{path.resolve().as_posix()}.yaml"
 
 
-def _read(path: Path, problems: list[Problem]) -> bytes | None:
+def _read(path: Path, problems: list[Problem]) -> _File | None:
     try:
-        return path.read_bytes()
+        return _File(path.read_bytes(), path)
     except OSError as error:
         problems.append(Problem(f"cannot be read: {error.strerror}", str(path)))
         return None
@@ -163,60 +171,89 @@ def _value(key: str, content: bytes) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _beside(key: str, value: Mapping[str, object]) -> dict[str, bytes]:
+def _beside(key: str, value: Mapping[str, object], problems: list[Problem]) -> dict[str, _File]:
     """The sheets and samples that an agreement names; a missing one is told by loading."""
-    found: dict[str, bytes] = {}
-    for field, name in (("sheets", "file"), ("capacity", "samples")):
-        terms = value.get(field)
-        for term in terms if isinstance(terms, list) else []:
-            named = term.get(name) if isinstance(term, dict) else None
-            if not isinstance(named, str):
-                continue
-            place = Path(sheet_path(key, named).removeprefix(_ROOT))
-            pattern = place.name if field == "capacity" else glob.escape(place.name)
-            for path in place.parent.glob(pattern):
-                if path.is_file():
-                    found[_ROOT + path.as_posix()] = path.read_bytes()
+    wanted = [sheet_path(key, name) for name in _texts(value.get("sheets"), "file")]
+    for name in _texts(value.get("capacity"), "samples"):
+        folder = PurePosixPath(sheet_path(key, name)).parent
+        wanted += sample_files(key, name, [str(folder / one) for one in _names_in(folder)])
+    found: dict[str, _File] = {}
+    for place in wanted:
+        path = _on_disk(PurePosixPath(place))
+        # what ends in .yaml would be loaded as an agreement
+        if not path or path.suffix == ".yaml" or not _is_file(path):
+            continue
+        if file := _read(path, problems):
+            found[place] = file
     return found
 
 
-def _layouts(path: Path, problems: list[Problem]) -> dict[str, bytes]:
+def _texts(terms: object, field: str) -> list[str]:
+    """A field of every term of a list, where it is text."""
+    return [text for one in _mappings(terms) if isinstance(text := one.get(field), str)]
+
+
+def _on_disk(place: PurePosixPath) -> Path | None:
+    """Where a place under the root is on disk; None for one that is not under it."""
+    return Path("/", *place.parts[1:]) if place.parts[:1] == (_ROOT,) else None
+
+
+def _names_in(place: PurePosixPath) -> list[str]:
+    """The names in a folder under the root; none where it cannot be read."""
+    folder = _on_disk(place)
+    try:
+        return [path.name for path in folder.iterdir()] if folder else []
+    except (OSError, ValueError):
+        return []
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _layouts(path: Path, problems: list[Problem]) -> dict[str, _File]:
     """The layouts.yaml beside an agreement, or in the folder above."""
+    place = _nearest(path, _LAYOUTS)
+    file = _read(place, problems) if place else None
+    return {_LAYOUTS: file} if file else {}
+
+
+def _nearest(path: Path, name: str) -> Path | None:
+    """The file of a name beside an agreement, or in the folder above."""
     folder = path.resolve().parent
-    for place in (folder / _LAYOUTS, folder.parent / _LAYOUTS):
-        if place.is_file():
-            content = _read(place, problems)
-            return {} if content is None else {_LAYOUTS: content}
-    return {}
+    return next((p for p in (folder / name, folder.parent / name) if p.is_file()), None)
 
 
 def _shared(
     paths: Sequence[Path], calendars: Path | None, problems: list[Problem]
-) -> dict[str, bytes]:
+) -> dict[str, _File]:
     """The one calendars.yaml and the one fixings.csv of all agreements, where there are any."""
     if calendars is None:
         found = _one_beside(paths, _CALENDARS, problems)
     else:
-        content = _read(calendars, problems)
-        found = {} if content is None else {_CALENDARS: content}
+        file = _read(calendars, problems)
+        found = {_CALENDARS: file} if file else {}
     return {**found, **_one_beside(paths, _FIXINGS, problems)}
 
 
-def _one_beside(paths: Sequence[Path], name: str, problems: list[Problem]) -> dict[str, bytes]:
+def _one_beside(paths: Sequence[Path], name: str, problems: list[Problem]) -> dict[str, _File]:
     """The file of a name beside the agreements or in the folder above."""
-    found: dict[bytes, Path] = {}
-    for path in paths:
-        folder = path.resolve().parent
-        for place in (folder / name, folder.parent / name):
-            if place.is_file():
-                found.setdefault(place.read_bytes(), place)
-                break
-    if len(found) > 1:
+    places = dict.fromkeys(place for path in paths if (place := _nearest(path, name)))
+    files = [file for place in places if (file := _read(place, problems))]
+    if len({file.content for file in files}) > 1:
         problems += [
-            Problem("differs from that of another agreement; name one", str(place))
-            for place in found.values()
+            Problem("differs from that of another agreement; name one", str(file.path))
+            for file in files
         ]
-    return {name: next(iter(found))} if found else {}
+    return {name: files[0]} if files else {}
+
+
+def _contents(files: Mapping[str, _File]) -> dict[str, bytes]:
+    return {key: file.content for key, file in files.items()}
 
 
 def _partner_files(agreements: Sequence[Mapping[str, object]]) -> dict[str, bytes]:
@@ -261,13 +298,13 @@ def _partner_form(partner: str, accounts: Sequence[object]) -> dict[str, object]
     }
 
 
-def _as_named(problem: Problem, named: Mapping[str, Path], calendars: Path | None) -> Problem:
-    """The problem at the path that the user gave."""
-    if problem.file in named:
-        return replace(problem, file=str(named[problem.file]))
-    if problem.file == _CALENDARS and calendars is not None:
-        return replace(problem, file=str(calendars))
-    return replace(problem, file=problem.file.removeprefix(_ROOT))
+def _as_named(problem: Problem, files: Mapping[str, _File]) -> Problem:
+    """The problem with the paths that the user knows, in place of those under the root."""
+    message = problem.message
+    for key in sorted(files, key=len, reverse=True):
+        message = message.replace(key, str(files[key].path))
+    file = files.get(problem.file)
+    return replace(problem, message=message, file=str(file.path) if file else problem.file)
 
 
 def _assembled(agreements: Sequence[InForce], base: Reference) -> Standalone:

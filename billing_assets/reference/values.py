@@ -15,6 +15,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from billing_assets.core.money import parse_decimal, to_e10
 
 
+def _no_boolean(value: object) -> object:
+    """Refuse true and false, which Python counts as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("is not a whole number")
+    return value
+
+
 def _no_float(value: object) -> object:
     """Take decimals from their written text only: a binary float has already lost digits."""
     if isinstance(value, bool | float):
@@ -29,10 +36,16 @@ def _exact(value: Decimal) -> Decimal:
     return value
 
 
+_LOCAL_ZONES = ("localtime", "Factory", "posixrules")
+"""Files of a zone database that are no zones: each machine has its own."""
+
+
 def _zone(value: str) -> str:
     try:
+        if value in _LOCAL_ZONES or value.startswith(("right/", "posix/")):
+            raise ValueError
         ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise ValueError("is not an IANA time zone") from error
     return value
 
@@ -96,7 +109,21 @@ def codes(value: object) -> object:
 
 
 MAX_PRICE = 10_000_000
-"""Largest price or fee in any currency: below it no record's amount can overflow."""
+"""Largest price of a unit or record in any currency: below it no record's amount can overflow."""
+MAX_MONEY = 10**15
+"""Largest amount of a period, a cycle or a document: sums of many stay exact to ten decimals."""
+MAX_QUANTITY = 10**15
+"""Largest quantity of a term, in any unit."""
+
+
+def check_amount(quantity: Decimal, price: Decimal, place: str = "") -> None:
+    """Raise `ValueError` when what a term states comes to more than `MAX_MONEY`."""
+    if quantity * price > MAX_MONEY:
+        raise ValueError(f"{place}{quantity:,f} x {price:,f} comes to more than {MAX_MONEY:,}")
+
+
+WHOLE = BeforeValidator(_no_boolean)
+"""Marks a whole number. It stands behind the bounds, so that a schema shows them."""
 
 _Number = Annotated[str, StringConstraints(pattern=r"^-?[0-9]+(\.[0-9]+)?$")] | int | float
 _MomentText = Annotated[str, StringConstraints(pattern=rf"^({_DAY.pattern}|{_TIME.pattern})$")]
@@ -107,8 +134,10 @@ DecimalText = Annotated[
     BeforeValidator(_no_float, json_schema_input_type=_Number),
     AfterValidator(_exact),
 ]
-NoticeDays = Annotated[int, Field(ge=0, le=365)]
+NoticeDays = Annotated[int, Field(ge=0, le=365), WHOLE]
 Price = Annotated[DecimalText, Field(ge=0, le=MAX_PRICE)]
+Money = Annotated[DecimalText, Field(ge=0, le=MAX_MONEY)]
+Quantity = Annotated[DecimalText, Field(ge=0, le=MAX_QUANTITY)]
 Moment = Annotated[date | datetime, BeforeValidator(_moment, json_schema_input_type=_MomentText)]
 Day = Annotated[date, BeforeValidator(_day, json_schema_input_type=_DayText)]
 Zone = Annotated[str, AfterValidator(_zone)]

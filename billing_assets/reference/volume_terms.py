@@ -12,7 +12,14 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from billing_assets.reference.forms import Form, Identifier
-from billing_assets.reference.values import Day, DecimalText, Price
+from billing_assets.reference.values import (
+    Day,
+    DecimalText,
+    Money,
+    Price,
+    Quantity,
+    check_amount,
+)
 
 Period = Literal["month", "quarter", "year", "deal"]
 TaxTreatment = Literal["", "compensation"]
@@ -20,7 +27,6 @@ Window = tuple[date, date]
 """Days of one accumulator: the first, and the one after the last."""
 
 Share = Annotated[DecimalText, Field(ge=0, le=1)]
-Volume = Annotated[DecimalText, Field(ge=0)]
 
 
 class Opening(Form):
@@ -31,8 +37,8 @@ class Opening(Form):
     """
 
     until: Day
-    quantity: Volume = Decimal(0)
-    amount: Volume = Decimal(0)
+    quantity: Quantity = Decimal(0)
+    amount: Money = Decimal(0)
     of: str = ""
 
 
@@ -90,10 +96,10 @@ class Tier(Form):
     `from`, if written, must be the bound before.
     """
 
-    start: Volume | None = Field(default=None, alias="from")
-    up_to: Annotated[DecimalText, Field(gt=0)] | None = None
+    start: Quantity | None = Field(default=None, alias="from")
+    up_to: Annotated[Quantity, Field(gt=0)] | None = None
     price: Price | None = None
-    fee: Price | None = None
+    fee: Money | None = None
     discount: Share | None = None
 
 
@@ -136,8 +142,8 @@ class VolumeRule(Counted):
     in_call_order: bool = False
     tiers: tuple[Tier, ...] = ()
     on: Literal["part", "all"] = "part"
-    included: Annotated[DecimalText, Field(gt=0)] | None = None
-    fee: Price = Decimal(0)
+    included: Annotated[Quantity, Field(gt=0)] | None = None
+    fee: Money = Decimal(0)
     price: Price = Decimal(0)
     overage_price: Price | None = None
 
@@ -203,8 +209,8 @@ class Commitment(Counted):
     """
 
     commitment: Identifier
-    amount: Annotated[Price, Field(gt=0)] | None = None
-    quantity: Annotated[DecimalText, Field(gt=0)] | None = None
+    amount: Annotated[Money, Field(gt=0)] | None = None
+    quantity: Annotated[Quantity, Field(gt=0)] | None = None
     price: Price | None = None
     tolerance: Annotated[DecimalText, Field(ge=0, lt=1)] = Decimal(0)
     beyond_tolerance: Literal["part", "all"] = "part"
@@ -224,6 +230,7 @@ class Commitment(Counted):
             raise ValueError("a commitment is either an amount or a quantity")
         if (self.quantity is None) is not (self.price is None):
             raise ValueError("a quantity needs the price of a missing unit; an amount has none")
+        check_amount(self.quantity or Decimal(0), self.price or Decimal(0))
         if any(one.of for one in self.opening):
             raise ValueError("opening.of is for rules that accumulate by account or destination")
         return self
