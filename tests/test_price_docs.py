@@ -50,7 +50,7 @@ def test_an_example_of_the_document_gives_its_figures(heading: str, tmp_path: Pa
 
 def test_the_document_explains_every_term_of_an_agreement_and_every_column() -> None:
     from billing_assets.rating.kernel import REASONS  # noqa: PLC0415
-    from billing_assets.rating.usage_file import COLUMNS  # noqa: PLC0415
+    from billing_assets.rating.usage_cells import COLUMNS  # noqa: PLC0415
     from billing_assets.reference.models import Agreement  # noqa: PLC0415
 
     text = DOCUMENT.read_text()

@@ -20,7 +20,8 @@ from billing_assets.core.errors import BillingError
 from billing_assets.core.money import minor_units
 from billing_assets.core.periods import month_period
 from billing_assets.rating.price import PriceRow, at_least, price_rows, price_usage
-from billing_assets.rating.usage_file import BEYOND, EARLIEST, read_usage
+from billing_assets.rating.usage_checks import BEYOND, EARLIEST
+from billing_assets.rating.usage_file import read_usage
 from billing_assets.reference.standalone import standalone_reference
 
 MOST_ROWS = 100
