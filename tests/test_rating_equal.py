@@ -77,8 +77,9 @@ def agreements(draw: st.DrawFn, name: str, leg: str) -> dict[str, object]:
         days = draw(
             st.sampled_from([["weekday"], ["weekend", "holiday"], ["tue", "sun"], ["every"]])
         )
+        calendars = ["gulf", "west", *([] if "holiday" in days else [None])]
         terms["bands"] = {
-            "calendar": draw(st.sampled_from(["gulf", "west", None])),
+            "calendar": draw(st.sampled_from(calendars)),
             "windows": [{"band": "peak", "days": days, "from": start, "to": end}],
             "otherwise": "off",
         }
