@@ -60,6 +60,8 @@ BAD_CELLS = [
     ({"quantity": "-5"}, "OUT_OF_RANGE", "quantity", "-5"),
     ({"routing_number": "12x"}, "BAD_NUMBER", "routing_number", "12x"),
     ({"serving_network": "2680100"}, "OUT_OF_RANGE", "serving_network", "2680100"),
+    ({"routing_number": "07900123456"}, "BAD_NUMBER", "routing_number", "07900123456"),
+    ({"serving_network": "00101"}, "BAD_NUMBER", "serving_network", "00101"),
     ({"serving_network": "9" * 18}, "OUT_OF_RANGE", "serving_network", "9" * 18),
     ({"part": "0"}, "OUT_OF_RANGE", "part", "0"),
     ({"part": "40000"}, "OUT_OF_RANGE", "part", "40000"),

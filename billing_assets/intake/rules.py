@@ -87,6 +87,11 @@ def rules() -> list[tuple[pl.Expr, str, str]]:
         *((pl.col(name) < 0, "OUT_OF_RANGE", name) for name in ("quantity", "record_sequence")),
         (~pl.col("routing_number").is_between(1, 10**15 - 1), "OUT_OF_RANGE", "routing_number"),
         (~pl.col("serving_network").is_between(1, 999_999), "OUT_OF_RANGE", "serving_network"),
+        # as whole numbers they would lose the 0, and be those of another country
+        *(
+            (pl.col(f"_{name}").str.starts_with("0"), "BAD_NUMBER", name)
+            for name in ("routing_number", "serving_network")
+        ),
         (~pl.col("part").is_between(1, 32_000), "OUT_OF_RANGE", "part"),
         (~words.is_in([*YES, *NO]), "BAD_VALUE", "last_part"),
         # parts without a call to belong to would be put together with others' parts

@@ -133,7 +133,10 @@ def check_cells(text: pl.DataFrame, name: str, zone: str, problems: list[Problem
 
 
 def check_times(text: pl.DataFrame, name: str, problems: list[Problem]) -> None:
-    """Every record (columns of `_timed`) whose stamps are out of order, or that ends too late."""
+    """Every record whose stamps are out of order, or that ends too late.
+
+    `_set_up`, `_begun`, `_ended` and `_begin` are its stamps in UTC, `_lasts` its milliseconds.
+    """
     report = _reporter(text, name, problems)
     called = (pl.col("service") == Service.VOICE.value) & ~is_unanswered()
     late = pl.col("_set_up") > pl.col("_begun")
