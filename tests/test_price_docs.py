@@ -49,7 +49,7 @@ def test_an_example_of_the_document_gives_its_figures(heading: str, tmp_path: Pa
 
 
 def test_the_document_explains_every_term_of_an_agreement_and_every_column() -> None:
-    from billing_assets.rating.kernel import REASONS  # noqa: PLC0415
+    from billing_assets.rating.outcomes import REASONS  # noqa: PLC0415
     from billing_assets.rating.usage_cells import COLUMNS  # noqa: PLC0415
     from billing_assets.reference.models import Agreement  # noqa: PLC0415
 

@@ -10,8 +10,9 @@ import polars as pl
 from billing_assets.core.errors import BillingError
 from billing_assets.lake.store import Lake, NewSlice
 from billing_assets.lake.tables import RATED_LEG, SUSPENSE, USAGE_DAILY, XDR
-from billing_assets.rating.kernel import BY_PARTS, Kernel
+from billing_assets.rating.kernel import Kernel
 from billing_assets.rating.labels import added, bucket_of_group, ungrouped
+from billing_assets.rating.outcomes import BY_PARTS
 from billing_assets.rating.plan import RatingPlan
 from billing_assets.rating.split import split_legs
 from billing_assets.rating.usage import as_usage, average_prices, daily_usage, usage_sums

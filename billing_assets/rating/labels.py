@@ -28,6 +28,10 @@ plan covers."""
 _EPOCH = date(1970, 1, 1)
 
 
+INDEX = pl.UInt32
+"""The type by which Polars reads a table at positions without a cast."""
+
+
 def gather(values: np.ndarray | pl.Series, index: pl.Expr) -> pl.Expr:
     """Read a table at a column of positions."""
     series = values if isinstance(values, pl.Series) else pl.Series(values)
@@ -121,7 +125,7 @@ def ungrouped(plan: RatingPlan, sums: pl.DataFrame) -> pl.DataFrame:
         places[name] = rest % room if name != "_row" else rest
         rest = rest // room
     numbered = sums.with_columns(
-        place.cast(pl.Int32 if name == "_local" else pl.UInt32).alias(name)
+        place.cast(pl.Int32 if name == "_local" else INDEX).alias(name)
         for name, place in places.items()
     )
     offers, offer, row = plan.offers, pl.col("_offer"), pl.col("_row")

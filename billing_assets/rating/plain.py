@@ -21,7 +21,7 @@ from billing_assets.core.money import (
     round_amount,
     to_e10,
 )
-from billing_assets.rating.kernel import MAX_DIGITS, MAX_E10, MAX_QUANTITY, MAX_SECONDS
+from billing_assets.rating.bounds import MAX_DIGITS, MAX_E10, MAX_QUANTITY, MAX_SECONDS
 from billing_assets.rating.plan import DAYS_AFTER, DAYS_BEFORE
 from billing_assets.rating.terms import units_per_price
 from billing_assets.reference.bands import day_segments

@@ -8,12 +8,13 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-from billing_assets.rating.kernel import BY_PARTS, MAX_E10, REASON, Kernel
+from billing_assets.rating.bounds import MAX_E10
+from billing_assets.rating.kernel import Kernel
 from billing_assets.rating.labels import group_of
+from billing_assets.rating.matching import MICRO
+from billing_assets.rating.outcomes import BY_PARTS, REASON
 from billing_assets.rating.plan import BILL_AND_KEEP, BLOCKED, OPEN, SERVICES
 from billing_assets.rating.term_columns import TermColumns, amount_of
-
-_MICRO = 1_000_000
 
 
 def priced_legs(kernel: Kernel, records: pl.LazyFrame) -> pl.LazyFrame:
@@ -75,7 +76,7 @@ class _Parts:
         self.per = np.array([t.per for t in plan.terms], np.int64)[used]
         self.units, self.fees = column("_units"), column("_fees")
         self.code, self.cls = column("_code"), column("_class")
-        self.start = column("_at") - int(plan.start.timestamp()) * _MICRO
+        self.start = column("_at") - int(plan.start.timestamp()) * MICRO
         row = column("_row")
         self.agreement = np.array([r.split for r in plan.rows])[row]
         self.deck = np.array([r.deck for r in plan.rows])[row]
@@ -115,8 +116,8 @@ class _Parts:
     def _reach(self, legs: np.ndarray) -> np.ndarray:
         """Units priced when the next price begins: increments that begin before it count whole."""
         until = self.plan.split_until[self.agreement[legs], self.segment[legs]]
-        boundary = until.astype(np.int64) * _MICRO
-        seconds = -((self.start[legs] - boundary) // _MICRO)
+        boundary = until.astype(np.int64) * MICRO
+        seconds = -((self.start[legs] - boundary) // MICRO)
         first, following = self.first[legs], self.next[legs]
         steps = np.maximum(0, -((first - seconds) // following))
         return np.minimum(self.units[legs], first + steps * following)
@@ -148,7 +149,7 @@ class _Parts:
 
     def _step(self, legs: np.ndarray) -> np.ndarray:
         """Move legs to the rate that holds when their next increment begins."""
-        second = (self.start[legs] + self.done[legs] * _MICRO) // _MICRO
+        second = (self.start[legs] + self.done[legs] * MICRO) // MICRO
         beyond = second >= self.plan.seconds
         self.reason[legs[beyond]] = "OUT_OF_RANGE"
         legs, second = legs[~beyond], second[~beyond]
