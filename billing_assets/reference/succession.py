@@ -8,8 +8,7 @@ holds at any instant. Columnar: decks may have hundreds of thousands of rows.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import UTC, date, datetime
 
 import polars as pl
 
@@ -19,6 +18,7 @@ from billing_assets.lake.tables import UTC_TIME
 from billing_assets.reference.codes import report
 from billing_assets.reference.findings import Breach, Finding, Kind
 from billing_assets.reference.models import Agreement, Sheet
+from billing_assets.reference.notice import earliest_instants, local_day
 
 KEY = ("code", "origin", "band")
 
@@ -65,32 +65,20 @@ class Succession:
             rows = self._with_withdrawals(rows, sheet, effective)
             if self.problems:
                 return
-        rows = self._compared(rows)
+        state = self._kept(rows, effective)
+        told = self._compared(rows, state)
         if sheet is not None:
-            self._tell_changes(rows)
-            self._tell_retroactive(rows, sheet)
-            if self.honour_notice:
-                rows = self._noticed(rows, sheet)
-        rows = rows.filter(~_repeats())
-        self.state = (
-            rows if self.state is None else self._merged(self.state, rows, sheet, effective)
-        )
+            self._tell_changes(told)
+            self._tell_retroactive(told, sheet)
+            if self.honour_notice and sheet.received is not None:
+                told = self._noticed(told, sheet.received, state)
+        rows = told.select(rows.columns)
+        self.state = rows if self.state is None else self._merged(state, rows, sheet)
 
     def dated(self) -> pl.DataFrame:
-        """The rows with the times at which each is the latest of its code, origin and band: it
-        ends where the next one begins, and holds again where that one ends before it."""
+        """The rows that hold at some time: at most one of a code, origin and band at any."""
         assert self.state is not None
-        rows = self.state.sort(*KEY, "valid_from", maintain_order=True)
-        ends = pl.col("valid_to").fill_null(_NEVER)
-        outlived = ends < ends.cum_max().shift(1).over(KEY)
-        resumed = rows.filter(outlived.fill_null(False)).select(KEY).unique()
-        following = pl.col("valid_from").shift(-1).over(KEY)
-        if not resumed.is_empty():
-            held = _latest_of_each_instant(rows.join(resumed, on=KEY, how="semi", nulls_equal=True))
-            rows = pl.concat([rows.join(resumed, on=KEY, how="anti", nulls_equal=True), held])
-            rows = rows.sort(*KEY, "valid_from", maintain_order=True)
-        rows = rows.with_columns(pl.min_horizontal("valid_to", following).alias("valid_to"))
-        return rows.filter(pl.col("status") != "withdrawn")
+        return _dated(self.state)
 
     # duplicates
 
@@ -174,12 +162,20 @@ class Succession:
 
     # changes
 
-    def _compared(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def _kept(self, rows: pl.DataFrame, effective: datetime | None) -> pl.DataFrame:
+        """What earlier sheets left; a full one is all that is agreed from its date on."""
+        state = rows.clear() if self.state is None else self.state
+        return state if effective is None else self._without_superseded(state, effective)
+
+    def _compared(self, rows: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
         """Add each row's `change` and whether it `moved`, by the row before it in time.
 
         A code's first row in an agreement's first sheet is neither new nor late: it is `first`.
         """
-        before = rows.clear() if self.state is None else self.state.select(rows.columns)
+        before = _dated(state).with_columns(
+            pl.lit(None).alias(name) for name in rows.columns if name not in state.columns
+        )
+        before = before.select(rows.columns).cast(rows.schema)
         layers = [f.with_columns(pl.lit(n).alias("_layer")) for n, f in enumerate((before, rows))]
         chain = pl.concat(layers).sort(*KEY, "valid_from", "_layer", maintain_order=True)
         wanted = (*_TERMS, "cap_e10", "status", "destination", "valid_from", "valid_to")
@@ -231,6 +227,9 @@ class Succession:
             pl.col("price_e10") == 0, old.ne_missing(0), pl.col("status") == "open"
         ).iter_rows(named=True):
             self._find(Kind.ZERO, at, "rate", "0", f"{at['destination']} would cost nothing")
+        gone = rows.filter((pl.col("change") == "withdrawn") & ~_was_held(), self.state is not None)
+        for at in gone.iter_rows(named=True):
+            self._find(Kind.WITHDRAWN, at, "code", at["code"], "is withdrawn and was not in force")
         steps = rows.filter(
             (pl.col("first_units") != pl.col("_old_first_units"))
             | (pl.col("next_units") != pl.col("_old_next_units")),
@@ -265,9 +264,8 @@ class Succession:
     def _tell_retroactive(self, rows: pl.DataFrame, sheet: Sheet) -> None:
         if sheet.received is None:
             return
-        received = midnight_utc(
-            _local_day(sheet.received, self.agreement.zone), self.agreement.zone
-        )
+        zone = self.agreement.zone
+        received = midnight_utc(local_day(sheet.received, zone), zone)
         past = rows.filter(
             pl.col("valid_from") < received, ~pl.col("change").is_in(["unchanged", "first"])
         )
@@ -280,46 +278,34 @@ class Succession:
 
     # notice
 
-    def _noticed(self, rows: pl.DataFrame, sheet: Sheet) -> pl.DataFrame:
-        """Date changes that break the notice to their earliest valid day (RS4, B09)."""
-        if sheet.received is None:
-            return rows
-        terms, zone = self.agreement.notice, self.agreement.zone
-        day = counted_from(sheet.received, terms.cut_off, zone)
-        days = {
-            "increase": terms.increase_days,
-            "decrease": terms.decrease_days,
-            "new": terms.new_days,
-            "withdrawn": terms.withdrawal_days,
-            "blocked": terms.withdrawal_days,
-        }
-        earliest = {
-            change: midnight_utc(day + timedelta(days=count), zone)
-            for change, count in days.items()
-            if count
-        }
+    def _noticed(
+        self, rows: pl.DataFrame, received: date | datetime, state: pl.DataFrame
+    ) -> pl.DataFrame:
+        """Date changes that break the notice to their earliest valid day (RS4, B09).
+
+        A row that moves meets other neighbours: all are compared anew, until none is late.
+        """
+        terms = self.agreement
+        earliest = earliest_instants(terms.notice, received, terms.zone)
         if not earliest:
             return rows
+        rows = rows.with_columns(pl.col("valid_from").alias("_requested"))
+        bare = (*state.columns, "_requested")
         first = pl.col("change").replace_strict(earliest, default=None, return_dtype=UTC_TIME)
-        rows = rows.with_columns(
-            pl.col("valid_from").alias("_requested"),
-            (pl.col("valid_from") < first).fill_null(False).alias("_late"),
-        ).with_columns(pl.when("_late").then(first).otherwise("valid_from").alias("valid_from"))
-        self.breaches += [
-            Breach(
-                self.agreement.key, at["sheet"], at["row"], str(at["code"]), at["_requested"],
-                at["valid_from"], at["change"], at["destination"],
-            )
-            for at in rows.filter("_late").iter_rows(named=True)
-        ]  # fmt: skip
-        ended = (pl.col("valid_to") <= pl.col("valid_from")).fill_null(False)
-        # two changes of a code may come to the same day: what was asked for later holds then
-        return (
-            rows.filter(~ended)
-            .sort("_requested", maintain_order=True)
-            .unique([*KEY, "valid_from"], keep="last", maintain_order=True)
-            .drop("_requested", "_late")
-        )
+        is_late = (pl.col("valid_from") < first).fill_null(False)
+        breaches: dict[tuple[object, ...], Breach] = {}
+        while rows.select(is_late.any()).item():
+            late = rows.filter(is_late).with_columns(first.alias("valid_from"))
+            for at in late.iter_rows(named=True):
+                key = tuple(at[name] for name in ("row", *KEY, "_requested"))
+                breaches[key] = Breach(
+                    terms.key, at["sheet"], at["row"], str(at["code"]), at["_requested"],
+                    at["valid_from"], at["change"], at["destination"],
+                )  # fmt: skip
+            rows = pl.concat([rows.filter(~is_late), late]).select(bare)
+            rows = self._compared(_never_held_left_out(rows, state), state)
+        self.breaches += breaches.values()
+        return rows
 
     # merging
 
@@ -328,9 +314,9 @@ class Succession:
         state: pl.DataFrame,
         rows: pl.DataFrame,
         sheet: Sheet | None,
-        effective: datetime | None,
     ) -> pl.DataFrame:
         """What was in force with the rows of the next sheet, which may correct it."""
+        rows = _repeats_left_out(rows, state)
         instant = [*KEY, "valid_from"]
         clash = rows.join(state.select(instant), on=instant, how="semi")
         corrects = sheet is not None and (sheet.duplicates == "last" or sheet.mode == "full")
@@ -345,9 +331,7 @@ class Succession:
         for at in clash.iter_rows(named=True):
             self._find(Kind.DUPLICATE, at, "code", at["code"], "replaces a row of the same instant")
         state = state.join(rows.select(instant), on=instant, how="anti")
-        if effective is not None:
-            state = self._without_superseded(state, effective)
-        return pl.concat([state.select(rows.columns), rows])
+        return pl.concat([state, rows])
 
     def _without_superseded(self, state: pl.DataFrame, effective: datetime) -> pl.DataFrame:
         """A full sheet is all that is agreed from its date on: earlier announcements end."""
@@ -374,6 +358,51 @@ class Succession:
                 message,
             )
         )
+
+
+def _dated(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with the times at which each is the latest of its code, origin and band: it ends
+    where the next one begins, and holds again where that one ends before it."""
+    rows = rows.sort(*KEY, "valid_from", maintain_order=True)
+    ends = pl.col("valid_to").fill_null(_NEVER)
+    outlived = ends < ends.cum_max().shift(1).over(KEY)
+    resumed = rows.filter(outlived.fill_null(False)).select(KEY).unique()
+    following = pl.col("valid_from").shift(-1).over(KEY)
+    if not resumed.is_empty():
+        held = _latest_of_each_instant(rows.join(resumed, on=KEY, how="semi", nulls_equal=True))
+        rows = pl.concat([rows.join(resumed, on=KEY, how="anti", nulls_equal=True), held])
+        rows = rows.sort(*KEY, "valid_from", maintain_order=True)
+    rows = rows.with_columns(pl.min_horizontal("valid_to", following).alias("valid_to"))
+    return rows.filter(pl.col("status") != "withdrawn")
+
+
+def _never_held_left_out(rows: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
+    """The rows without those that were dated so late that they are over, or that what was asked
+    for after them holds by then."""
+    rows = rows.filter(~(pl.col("valid_to") <= pl.col("valid_from")).fill_null(False))
+    asked = pl.concat([
+        rows.select(*KEY, "valid_from", "valid_to", "_requested"),
+        state.select(*KEY, "valid_from", "valid_to", pl.col("valid_from").alias("_requested")),
+    ])  # fmt: skip
+    moved = rows.filter(pl.col("valid_from") > pl.col("_requested"))
+    lasts = pl.col("valid_to_right").is_null() | (
+        pl.col("valid_to_right") >= pl.col("valid_to")
+    ).fill_null(False)
+    over = moved.join(asked, on=KEY).filter(
+        pl.col("_requested_right") > pl.col("_requested"),
+        pl.col("valid_from_right") <= pl.col("valid_from"),
+        lasts,
+    )
+    return rows.join(over, on=[*KEY, "_requested"], how="anti")
+
+
+def _repeats_left_out(rows: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
+    """The rows without those that say again what holds from their very instant."""
+    first = pl.coalesce("first_price_e10", "price_e10").alias("_first")
+    terms = [name for name in _TERMS if name != "first_price_e10"]
+    same = [*KEY, "valid_from", "valid_to", "status", "destination", *terms, "cap_e10", "_first"]
+    held = state.with_columns(first).select(same)
+    return rows.with_columns(first).join(held, on=same, how="anti", nulls_equal=True).drop("_first")
 
 
 def _latest_of_each_instant(rows: pl.DataFrame) -> pl.DataFrame:
@@ -409,29 +438,15 @@ def _latest_of_each_instant(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def counted_from(received: date | datetime, cut_off: int | None, zone: str) -> date:
-    """The local day from which notice counts: that of receipt, or the next after the cut-off.
-
-    `cut_off` is in seconds of the local day; a bare date came before it.
-    """
-    day = _local_day(received, zone)
-    if cut_off is None or not isinstance(received, datetime):
-        return day
-    local = received.astimezone(ZoneInfo(zone)) if received.tzinfo else received
-    late = local.hour * 3600 + local.minute * 60 + local.second > cut_off
-    return day + timedelta(days=1) if late else day
-
-
-def _local_day(received: date | datetime, zone: str) -> date:
-    if not isinstance(received, datetime):
-        return received
-    return (received.astimezone(ZoneInfo(zone)) if received.tzinfo else received).date()
+def _was_held() -> pl.Expr:
+    """Whether a row before holds past this one's start."""
+    ended = (pl.col("_old_valid_to") <= pl.col("valid_from")).fill_null(False)
+    return (pl.col("_old_status") != "withdrawn").fill_null(False) & ~ended
 
 
 def _change() -> pl.Expr:
     """What a row does to the code's price: any dearer term makes it an increase."""
-    ended = pl.col("_old_valid_to") <= pl.col("valid_from")
-    none = pl.col("_old_status").is_null() | (pl.col("_old_status") == "withdrawn") | ended
+    none = ~_was_held()
     higher = pl.any_horizontal(_now(n) > _before(n) for n in _TERMS) | (
         _cap("cap_e10") > _cap("_old_cap_e10")
     )
@@ -444,7 +459,7 @@ def _change() -> pl.Expr:
         .then(pl.lit("withdrawn"))
         .when((pl.col("status") == "blocked") & (pl.col("_old_status").ne_missing("blocked")))
         .then(pl.lit("blocked"))
-        .when(none.fill_null(False) | freed.fill_null(False))
+        .when(none | freed.fill_null(False))
         .then(pl.lit("new"))
         .when(higher.fill_null(False))
         .then(pl.lit("increase"))
@@ -452,17 +467,6 @@ def _change() -> pl.Expr:
         .then(pl.lit("decrease"))
         .otherwise(pl.lit("unchanged"))
     )
-
-
-def _repeats() -> pl.Expr:
-    """Rows that say again what holds from their very instant."""
-    return (
-        (pl.col("change") == "unchanged")
-        & ~pl.col("moved")
-        & (pl.col("_old_status") == pl.col("status"))
-        & (pl.col("_old_valid_from") == pl.col("valid_from"))
-        & pl.col("valid_to").eq_missing(pl.col("_old_valid_to"))
-    ).fill_null(False)
 
 
 def _now(name: str) -> pl.Expr:
