@@ -56,13 +56,7 @@ def typed_rows(agreement: Agreement, rows: pl.DataFrame, problems: list[Problem]
             f"is above {MAX_PRICE:,}: a record's amount could overflow",
             problems,
         )
-    both = pl.all_horizontal(pl.col("minimum", "cap").str.contains(_PRICE_PATTERN))
-    report(
-        rows.filter(both).filter(_e10("minimum") > _e10("cap")),
-        "minimum",
-        "is above the cap of its row",
-        problems,
-    )
+    _check_bounds(agreement, rows, problems)
     report(
         rows.filter(~pl.col("increments").str.contains(r"^[1-9][0-9]{0,7}/[1-9][0-9]{0,7}$")),
         "increments",
@@ -152,6 +146,21 @@ def typed_rows(agreement: Agreement, rows: pl.DataFrame, problems: list[Problem]
         .otherwise("destination")
         .alias("destination")
     )
+
+
+def _check_bounds(agreement: Agreement, rows: pl.DataFrame, problems: list[Problem]) -> None:
+    """No row's minimum may be above its cap, where one of them is the agreement's too."""
+    cells = pl.col("minimum", "cap")
+    sound = rows.filter(pl.all_horizontal(cells.is_null() | cells.str.contains(_PRICE_PATTERN)))
+    low, high = _e10("minimum"), _e10("cap")
+    report(sound.filter(low > high), "minimum", "is above the cap of its row", problems)
+    if agreement.cap is not None:
+        said = f"is above the agreement's cap, {agreement.cap}"
+        above = sound.filter(low > to_e10(agreement.cap), pl.col("cap").is_null())
+        report(above, "minimum", said, problems)
+    said = f"is below the agreement's minimum, {agreement.minimum}"
+    below = sound.filter(high < to_e10(agreement.minimum), pl.col("minimum").is_null())
+    report(below, "cap", said, problems)
 
 
 def _check_words(agreement: Agreement, rows: pl.DataFrame, problems: list[Problem]) -> None:

@@ -98,7 +98,12 @@ def _refuse_unclear_cells(rows: pl.DataFrame, problems: list[Problem]) -> None:
 def report(
     bad: pl.DataFrame, field: str, message: str, problems: list[Problem], most: int = 100
 ) -> None:
-    """Add a problem for each bad row, with its value of a field; many are counted."""
+    """Add a problem for each bad row, with its value of a field; many are counted.
+
+    The codes of one cell are rows of their own: what they have in common is told once.
+    """
+    alike = [name for name in ("sheet", "row", field) if name in bad.columns]
+    bad = bad.unique(alike, keep="first", maintain_order=True)
     for at in bad.head(most).iter_rows(named=True):
         value = at.get(field)
         problems.append(

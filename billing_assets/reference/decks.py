@@ -4,7 +4,7 @@ Rows become codes with half-open UTC validity in which at most one row of a code
 band holds at any instant. Everything is columnar: a deck may have hundreds of thousands of rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -18,8 +18,10 @@ from billing_assets.reference.codes import one_code_a_row
 from billing_assets.reference.findings import Breach, Finding, shortened
 from billing_assets.reference.layouts import HOUSE, Layout, known_layouts, with_columns
 from billing_assets.reference.models import Agreement, RateRow, Sheet
+from billing_assets.reference.notice import came_before
 from billing_assets.reference.sheets import ROW_SCHEMA, SheetReader
 from billing_assets.reference.succession import Succession
+from billing_assets.reference.values import Moment
 from billing_assets.reference.yamltext import Located
 
 
@@ -50,6 +52,7 @@ def build_deck(
     """
     succession = Succession(agreement, [], honour_notice=honour_notice)
     problems = succession.problems
+    problems += _out_of_order(agreement, located)
     if agreement.rates:
         _take(succession, _inline_rows(agreement, located), None)
     for index, sheet in enumerate(agreement.sheets):
@@ -65,7 +68,7 @@ def build_deck(
             line = located.line(("sheets", index))
             problems.append(Problem(message, located.file, line, field, value))
             continue
-        reader = SheetReader(path, agreement.key, agreement.currency, layout)
+        reader = SheetReader(path, agreement.key, agreement.currency, layout, tuple(sheet.columns))
         rows = reader.read(content)
         problems += reader.problems
         succession.findings += reader.findings
@@ -83,6 +86,24 @@ def build_deck(
     ).select(RATE.schema.names())
     findings = tuple(shortened(succession.findings))
     return Deck(agreement.key, rows, tuple(succession.breaches), findings), []
+
+
+def _out_of_order(agreement: Agreement, located: Located) -> Iterator[Problem]:
+    """A problem for each sheet that is listed after one that came later: it would undo that one.
+
+    Of one day without a time, the order of the list holds.
+    """
+    latest: Moment | None = None
+    for index, sheet in enumerate(agreement.sheets):
+        if sheet.received is None:
+            continue
+        if latest and came_before(sheet.received, latest, agreement.zone):
+            at = ("sheets", index, "received")
+            said = f"is before {latest.isoformat()}, when a sheet listed before it came"
+            place = (located.file, located.line(at), f"sheets.{index}.received")
+            yield Problem(said, *place, sheet.received.isoformat())
+        else:
+            latest = sheet.received
 
 
 def _layout(sheet: Sheet, own: Mapping[str, Layout]) -> Layout | None:

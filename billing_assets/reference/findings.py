@@ -24,6 +24,7 @@ class Kind(StrEnum):
     WITHDRAWN = "withdrawn"
     SUPERSEDED = "superseded"
     MANGLED = "mangled"
+    COUNTRY_CODE = "country code"
     PASSED_OVER = "passed over"
 
 

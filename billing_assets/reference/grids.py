@@ -32,12 +32,17 @@ Cell = str | date | None
 """Text, a day or time that the workbook stores as such, or nothing."""
 
 
+class Number(str):
+    """The digits of a cell that the workbook keeps as a number: its point is a decimal point."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """One worksheet: its non-empty rows with the line or row number of each, from 1."""
 
     name: str
     rows: list[tuple[int, list[Cell]]]
+    is_hidden: bool = False
 
 
 def read_grids(path: str, content: bytes) -> list[Grid]:
@@ -147,7 +152,7 @@ def _workbook(content: bytes) -> list[Grid]:
                 if str(error) == "is empty":
                     continue
                 raise ValueError(f"worksheet {sheet.title} {error}") from error
-            grids.append(Grid(sheet.title, cells))
+            grids.append(Grid(sheet.title, cells, sheet.sheet_state != "visible"))
     except (InvalidFileException, BadZipFile, KeyError, TypeError, IndexError) as error:
         raise ValueError(f"cannot be read as a workbook: {error}") from error
     except (SyntaxError, OverflowError, AttributeError, EOFError, OSError) as error:
@@ -202,8 +207,8 @@ def _cell(value: object) -> Cell:
         case date():
             return value
         case float() if value == int(value) and abs(value) < 2**53:
-            return str(int(value))
+            return Number(int(value))
         case float():
-            return f"{Decimal(f'{value:.15g}'):f}"
+            return Number(f"{Decimal(f'{value:.15g}'):f}")
         case _:
             return _text(str(value))

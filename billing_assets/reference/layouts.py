@@ -5,7 +5,7 @@ form has RateRow's names as its header; `layouts.yaml` of this package has what 
 use, a `layouts.yaml` in the reference folder adds a partner's own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
-from billing_assets.reference.columns import SHEET_COLUMNS, OurColumn
+from billing_assets.reference.columns import SHEET_COLUMNS, OurColumn, claimed_twice, plain_name
 from billing_assets.reference.forms import Form, Name
 from billing_assets.reference.grids import Grid
 from billing_assets.reference.yamltext import Located
@@ -65,6 +65,18 @@ class Layout(Form):
             raise ValueError("prices stand in place of the column rate")
         return self
 
+    @model_validator(mode="after")
+    def _names_each_column_once(self) -> "Layout":
+        named = [(ours, name) for ours, theirs in self.columns.items() for name in theirs]
+        named += [("ignore", name) for name in self.ignore]
+        named += [(f"prices.{n}", price.column) for n, price in enumerate(self.prices)]
+        if twice := claimed_twice(named):
+            raise ValueError(twice)
+        words = [(ours, word) for ours, listed in self.words.items() for word in listed]
+        if twice := claimed_twice(words):
+            raise ValueError(twice)
+        return self
+
 
 HOUSE = Layout(columns={name: (name,) for name in SHEET_COLUMNS})
 """The header has our own names."""
@@ -79,11 +91,15 @@ def known_layouts() -> Mapping[str, Layout]:
 
 
 def with_columns(layout: Layout, columns: Mapping[str, str]) -> Layout:
-    """The layout with some of its columns called otherwise."""
-    if not columns:
-        return layout
-    renamed = {**layout.columns, **{ours: (theirs,) for ours, theirs in columns.items()}}
-    return layout.model_copy(update={"columns": renamed})
+    """The layout with some of its columns called otherwise; their names mean nothing else then."""
+    taken = {plain_name(name) for name in columns.values()}
+
+    def free(names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(name for name in names if plain_name(name) not in taken)
+
+    renamed = {ours: free(theirs) for ours, theirs in layout.columns.items()}
+    renamed |= {ours: (theirs,) for ours, theirs in columns.items()}
+    return layout.model_copy(update={"columns": renamed, "ignore": free(layout.ignore)})
 
 
 @dataclass(frozen=True)
@@ -121,7 +137,7 @@ def find_header(grid: Grid, layout: Layout) -> Header | None:
     best: Header | None = None
     most = 0
     for at, (_, row) in enumerate(grid.rows[:_HEAD_ROWS]):
-        texts = [_key(cell) if isinstance(cell, str) else "" for cell in row]
+        texts = [plain_name(cell) if isinstance(cell, str) else "" for cell in row]
         columns = [ours.get(text) if text else None for text in texts]
         found = len({name for name in columns if name})
         if found > most and (found > 1 or len(columns) == 1):
@@ -136,14 +152,10 @@ def find_header(grid: Grid, layout: Layout) -> Header | None:
 
 
 def _by_their_name(layout: Layout) -> dict[str, str]:
-    found = {_key(name): "ignore" for name in layout.ignore}
+    found = {plain_name(name): "ignore" for name in layout.ignore}
     for ours, theirs in layout.columns.items():
         for name in theirs:
-            found[_key(name)] = ours
+            found[plain_name(name)] = ours
     for number, price in enumerate(layout.prices):
-        found[_key(price.column)] = f"price {number}"
+        found[plain_name(price.column)] = f"price {number}"
     return found
-
-
-def _key(name: str) -> str:
-    return " ".join(name.lower().split())

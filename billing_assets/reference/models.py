@@ -25,7 +25,7 @@ from stdnum import iban
 from billing_assets.core.money import Rounding
 from billing_assets.core.sms import DELIVERED
 from billing_assets.reference.channels import Channels, Format
-from billing_assets.reference.columns import OurColumn
+from billing_assets.reference.columns import ColumnNames
 from billing_assets.reference.exchange import Exchange
 from billing_assets.reference.fees import Capacity, OneTime, Percentage, Recurring, require_distinct
 from billing_assets.reference.forms import Form, Identifier, Name
@@ -459,7 +459,7 @@ class Sheet(Form):
     file: Name
     received: Moment | None = None
     layout: str = ""
-    columns: dict[OurColumn, str] = Field(default_factory=dict)
+    columns: ColumnNames = Field(default_factory=dict)
     mode: Literal["amendment", "full"] = "amendment"
     effective: Day | None = None
     duplicates: Literal["refuse", "last"] = "refuse"

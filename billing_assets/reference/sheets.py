@@ -15,7 +15,7 @@ from billing_assets.core.errors import Problem
 from billing_assets.core.ids import sha256_of
 from billing_assets.reference.columns import SHEET_COLUMNS, TEXT_COLUMNS
 from billing_assets.reference.findings import Finding, Kind
-from billing_assets.reference.grids import Cell, Grid, read_grids
+from billing_assets.reference.grids import Cell, Grid, Number, read_grids
 from billing_assets.reference.layouts import Header, Layout, find_header
 
 ROW_SCHEMA = {
@@ -43,12 +43,16 @@ _MARKERS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass
 class SheetReader:
-    """Reads one sheet; `problems` refuse it, `findings` are told to whoever approves it."""
+    """Reads one sheet; `problems` refuse it, `findings` are told to whoever approves it.
+
+    `required` are our names of columns that its agreement says it has.
+    """
 
     path: str
     agreement: str
     currency: str
     layout: Layout
+    required: Sequence[str] = ()
     problems: list[Problem] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     at_row: list[int] = field(default_factory=list)
@@ -70,6 +74,7 @@ class SheetReader:
         if self.problems:
             return None
         rows = self._prices(rows)
+        self._tell_country_codes(rows)
         return rows.select(*ROW_SCHEMA).with_columns(
             pl.lit(self.path).alias("sheet"),
             pl.lit(sha256_of(content)).alias("sheet_sha256"),
@@ -86,16 +91,9 @@ class SheetReader:
             if len(chosen) < len(headers):
                 return None
         else:
-            whole = [h for h in found if h.has_codes and h.has_prices]
-            rates = [h for h in found if h.has_prices and "destination" in h.columns]
-            codes = [h for h in found if h.has_codes and "destination" in h.columns]
-            alone = [h for h in found if h.has_codes]
-            if whole:
-                chosen = whole[:1]
-            elif rates and codes:
-                chosen = [rates[0], codes[0]]
-            else:
-                chosen = alone[:1] or found[:1]
+            chosen = self._told_by_headers(found)
+            if self.problems:
+                return None
         if not chosen:
             row, cells = grids[0].rows[0]
             self._unknown(row, [str(cell) for cell in cells if cell is not None])
@@ -106,9 +104,38 @@ class SheetReader:
             names = [name for name in header.columns if name]
             for name in sorted({name for name in names if names.count(name) > 1}):
                 self._tell("stands in two columns", header.row, "header", name)
-        if not any(header.has_codes for header in chosen):
-            self._tell("column is missing", chosen[0].row, "header", "code")
+        there = {name for header in chosen for name in header.columns}
+        for name in dict.fromkeys(("code", *self.required)):
+            if name not in there:
+                self._tell("column is missing", chosen[0].row, "header", self._theirs(name))
         return None if self.problems else chosen
+
+    def _told_by_headers(self, found: Sequence[Header]) -> list[Header]:
+        """The visible worksheet of prices and codes, or that of each; two of a kind are unclear."""
+        for header in (h for h in found if h.grid.is_hidden):
+            self._find(Kind.PASSED_OVER, header.row, "worksheet", header.grid.name, "is hidden")
+        seen = [header for header in found if not header.grid.is_hidden]
+        whole = [h for h in seen if h.has_codes and h.has_prices]
+        rates = [h for h in seen if h.has_prices and "destination" in h.columns]
+        codes = [h for h in seen if h.has_codes and "destination" in h.columns]
+        alone = [h for h in seen if h.has_codes] or seen
+        kinds = [whole] if whole else [rates, codes] if rates and codes else [alone]
+        for alike in kinds:
+            if len(alike) > 1:
+                names = " and ".join(header.grid.name for header in alike)
+                self._tell(
+                    "have the same kind of columns: name those of prices and codes in a layout, "
+                    "as `rates` and `codes`",
+                    None,
+                    "worksheets",
+                    names,
+                )
+        return [alike[0] for alike in kinds if alike]
+
+    def _theirs(self, name: str) -> str:
+        """A column of ours as it is told: by the layout's name where that is another."""
+        theirs = ", ".join(self.layout.columns.get(name, ()))
+        return name if theirs in ("", name) else f"{theirs} ({name})"
 
     def _worksheets(self) -> list[str]:
         return [name for name in (self.layout.rates, self.layout.codes) if name]
@@ -163,10 +190,12 @@ class SheetReader:
         for i, number in enumerate(numbers):
             filled = {name: cells[i] for name, cells in columns.items() if cells[i] is not None}
             words = [str(value) for value in filled.values()]
-            if len(filled) == 1 and len(words[0]) > 15 and " " in words[0]:
+            if len(filled) == 1 and len(words[0]) > 15 and _WORDS.search(words[0]):
                 self._find(Kind.PASSED_OVER, number, "row", words[0], "is no row of rates")
             elif filled:
                 keep.append(i)
+        if not keep:
+            self._tell("has no row of rates below its header", None, "", "")
         return keep
 
     def _column(self, name: str, cells: list[Cell]) -> list[str | None]:
@@ -189,7 +218,8 @@ class SheetReader:
         if name in ("rate", "first_rate", "setup_fee", "minimum", "cap", "previous_rate") or (
             name.startswith("price ")
         ):
-            return self._amounts(name, texts)
+            typed = [isinstance(cell, Number) for cell in cells]
+            return self._amounts(name, texts, typed)
         if name == "currency":
             for i, text in enumerate(texts):
                 if text is not None and text.upper() != self.currency:
@@ -224,17 +254,19 @@ class SheetReader:
             return [text and re.sub(r"^(\+|00)", "", text) for text in texts]
         return [text and re.sub(r"(?<![0-9])\+(?=[0-9])", "", text) for text in texts]
 
-    def _amounts(self, name: str, texts: list[str | None]) -> list[str | None]:
+    def _amounts(
+        self, name: str, texts: list[str | None], are_numbers: Sequence[bool]
+    ) -> list[str | None]:
         """Plain decimals; the agreement's own currency may stand before or after."""
         comma = self.layout.decimal == ","
         found: list[str | None] = []
-        for i, text in enumerate(texts):
+        for i, (text, is_number) in enumerate(zip(texts, are_numbers, strict=True)):
             if text is None:
                 found.append(None)
                 continue
             bare = text.removeprefix(self.currency).removesuffix(self.currency).strip()
-            if comma:
-                bare = bare.replace(".", "").replace(",", ".") if "," in bare else bare
+            if comma and not is_number:
+                bare = self._with_point(name, i, bare)
             if _EXPONENT_RATE.fullmatch(bare):
                 self._tell(
                     "is a number that a spreadsheet may have cut to a few digits: write it as a "
@@ -245,6 +277,20 @@ class SheetReader:
                 )
             found.append(bare)
         return found
+
+    def _with_point(self, name: str, i: int, text: str) -> str:
+        """A decimal written with a comma, and points between thousands, as a plain decimal."""
+        if "," in text and not _COMMA_DECIMAL.fullmatch(text):
+            said = "is not a decimal with a comma, and points between thousands alone"
+            self._tell(said, self.at_row[i], name, text)
+        elif _THOUSANDS.fullmatch(text):
+            self._tell(
+                "may be thousands or a decimal: write it with a decimal comma or without the point",
+                self.at_row[i],
+                name,
+                text,
+            )
+        return text.replace(".", "").replace(",", ".") if "," in text else text
 
     def _dates(self, name: str, cells: list[Cell]) -> list[str | None]:
         """ISO dates; 03/04/2026 is read by a test over the whole column."""
@@ -390,6 +436,21 @@ class SheetReader:
             pl.col("rate").is_not_null() | pl.col("status").is_not_null()
         )
 
+    def _tell_country_codes(self, rows: pl.DataFrame) -> None:
+        """Codes that no number may have once the country code of its own column precedes them."""
+        country, code = pl.col("country_code"), pl.col("code")
+        begins_0 = code.str.contains(r"(^|[^0-9])0") & ~country.is_in(_KEEP_THE_ZERO)
+        for row, there, value in (
+            rows.filter(begins_0).select("row", "country_code", "code").iter_rows()
+        ):
+            said = f"follows country code {there}: is the 0 dialled within the country alone?"
+            self._find(Kind.COUNTRY_CODE, row, "code", value, said)
+        apart = rows.filter(country.is_not_null() & code.is_not_null())
+        again = apart.filter(code.str.starts_with(country))
+        if again.height == apart.height and again.height:
+            said = "begins with its country code, as all do: is it written twice?"
+            self._find(Kind.COUNTRY_CODE, again["row"][0], "code", again["code"][0], said)
+
     def _tell(self, message: str, row: int | None, field: str, value: str) -> None:
         if len(self.problems) < 200:
             self.problems.append(Problem(message, self.path, row, field, value))
@@ -398,8 +459,13 @@ class SheetReader:
         self.findings.append(Finding(kind, self.agreement, self.path, row, field, value, message))
 
 
+_KEEP_THE_ZERO = ("39", "225", "242", "378")
+"""Country codes that numbers follow with the 0 that is dialled within the country."""
 _EXPONENT = re.compile(r"\d(\.\d+)?[eE]\+?\d+", re.A)
 _EXPONENT_RATE = re.compile(r"\d+(\.\d+)?[eE][+-]?\d+", re.A)
+_COMMA_DECIMAL = re.compile(r"(\d+|\d{1,3}(\.\d{3})+),\d+", re.A)
+_THOUSANDS = re.compile(r"[1-9]\d{0,2}(\.\d{3})+", re.A)
+_WORDS = re.compile(r"[^\W\d].* ")
 _SLASHED = re.compile(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4}|\d{2})", re.A)
 _DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4}|\d{2})", re.A)
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
