@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing_assets.core.fx import Rate, convert, cross, difference
-from billing_assets.reference.fx import Fixings, MissingFixing
+from billing_assets.reference.exchange import FixedRate
+from billing_assets.reference.fx import Fixings, MissingFixing, read_fixings
 
 USD = Rate("EUR", "USD", Fraction("1.0850"))
 COLUMNS = ["source", "date", "base", "currency", "units_per_base"]
@@ -117,3 +118,50 @@ def test_differences_of_successive_closings_add_up(
         amount, two, three, "USD", "EUR"
     )
     assert steps == difference(amount, one, three, "USD", "EUR")
+
+
+HEADER = "source,date,base,currency,units_per_base\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("t,20260301,EUR,USD,1", "fixings.csv:2 date='20260301': is not a date such as 2026-03-01"),
+        ("t,2026-W10-1,EUR,USD,1", "fixings.csv:2 date='2026-W10-1': is not a date such as"),
+        ("t,2026-03-01,eur,USD,1", "fixings.csv:2 base='eur': is not an ISO 4217 currency"),
+        ("t,2026-03-01,EUR, USD,1", "fixings.csv:2 currency=' USD': is not an ISO 4217 currency"),
+        (",2026-03-01,EUR,USD,1", "fixings.csv:2 source='': is missing"),
+        ("t,2026-03-01,EUR,EUR,1", "fixings.csv:2: converts EUR to EUR"),
+        ("t,2026-03-01,EUR,USD,0", "units_per_base='0': is not between 1/1,000,000,000 and"),
+        ("t,2026-03-01,EUR,USD,10000000000", "is not between 1/1,000,000,000 and 1,000,000,000"),
+        ("t,2026-03-01,EUR,USD,0.0000000001", "is not between 1/1,000,000,000 and 1,000,000,000"),
+        ("t,2026-03-01,EUR,USD,1e3", "'1e3' is not a decimal number"),
+        (
+            "t,2026-03-01,EUR,USD,1.1\nt,2026-03-02,USD,EUR,0.9",
+            "fixings.csv:3: is quoted the other way round in row 2: a pair has one direction",
+        ),
+        (
+            "t,2026-03-01,EUR,USD,1.1\n\nt,2026-03-01,EUR,USD,1.2",
+            "fixings.csv:4: fixing stands twice: row 2 is of the same source, day and pair",
+        ),
+    ],
+)
+def test_a_fixing_that_cannot_be_is_refused_with_its_cell(rows: str, told: str) -> None:
+    _, (problem,) = read_fixings(f"{HEADER}{rows}\n".encode(), "fixings.csv")
+    assert told in str(problem)
+
+
+def test_fixings_of_far_currencies_other_sources_and_blank_lines_are_read() -> None:
+    rows = (
+        "t,2026-03-01,USD,IRR,1000000.5\n\nt,2026-03-01,IRR,KWD,0.000000301\n"
+        "o,2026-03-01,IRR,USD,0.000001\nt,2026-03-01,XDR,USD,1.3\n"
+    )
+    frame, problems = read_fixings(f"{HEADER}{rows}".encode(), "fixings.csv")
+    assert not problems and frame.height == 4
+
+
+@pytest.mark.parametrize("units", ["0", "-1", "10000000000", "0.0000000001"])
+def test_a_contract_states_a_rate_that_can_be(units: str) -> None:
+    fixed = {"base": "EUR", "currency": "USD", "units_per_base": units}
+    with pytest.raises(ValueError, match="is not between"):
+        FixedRate.model_validate(fixed)

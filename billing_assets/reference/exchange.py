@@ -1,14 +1,13 @@
 """The rule by which an agreement's charges are converted into the currency of its invoice."""
 
-from decimal import Decimal
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from billing_assets.core.fx import Rate
 from billing_assets.reference.forms import Form
-from billing_assets.reference.values import CurrencyCode, DecimalText
+from billing_assets.reference.values import CurrencyCode, ExchangeRate
 
 
 class FixedRate(Form):
@@ -16,7 +15,7 @@ class FixedRate(Form):
 
     base: CurrencyCode
     currency: CurrencyCode
-    units_per_base: Annotated[DecimalText, Field(gt=Decimal(0))]
+    units_per_base: ExchangeRate
 
     @property
     def rate(self) -> Rate:

@@ -1,17 +1,19 @@
 """Rates from the fixings of the reference: of a day, of a period, across a third currency."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
 
 import polars as pl
+from iso4217 import Currency
 
 from billing_assets.core.errors import BillingError, Problem
 from billing_assets.core.fx import Rate, cross
 from billing_assets.core.money import parse_decimal
+from billing_assets.reference.values import check_exchange, parse_moment
 
 
 class MissingFixing(BillingError):
@@ -25,7 +27,8 @@ COLUMNS = ("source", "date", "base", "currency", "units_per_base")
 def read_fixings(content: bytes | None, path: str) -> tuple[pl.DataFrame, list[Problem]]:
     """fixings.csv as text, and what is wrong with it; empty where there is none.
 
-    Each date, currency pair and source stands in it at most once.
+    Each date, currency pair and source stands in it at most once, and each pair of a source in one
+    direction.
     """
     empty = pl.DataFrame(schema=dict.fromkeys(COLUMNS, pl.String))
     if content is None:
@@ -33,27 +36,56 @@ def read_fixings(content: bytes | None, path: str) -> tuple[pl.DataFrame, list[P
     try:
         frame = pl.read_csv(io.BytesIO(content), infer_schema=False)
     except pl.exceptions.PolarsError as error:
-        return empty, [Problem(f"is not a CSV file: {error}", path)]
+        said = str(error).splitlines()[0]
+        return empty, [Problem(f"is not a CSV file of {len(COLUMNS)} cells a row: {said}", path)]
     if tuple(frame.columns) != COLUMNS:
         said = f"must have the columns {', '.join(COLUMNS)}"
         return empty, [Problem(said, path, 1, "header", ",".join(frame.columns))]
-    problems: list[Problem] = []
-    for row, (_, day, _, _, units) in enumerate(frame.iter_rows(), start=2):
-        try:
-            date.fromisoformat(day or "")
-        except ValueError:
-            problems.append(Problem("is not a date", path, row, "date", str(day)))
-        try:
-            positive = parse_decimal(units or "") > Decimal(0)
-        except ValueError:
-            positive = False
-        if not positive:
-            said = "is not a positive decimal"
-            problems.append(Problem(said, path, row, "units_per_base", str(units)))
-    for row, duplicate in enumerate(frame.select(COLUMNS[:4]).is_duplicated(), start=2):
-        if duplicate:
-            problems.append(Problem("fixing stands twice", path, row))
-    return frame, problems
+    rows = {
+        row: cells
+        for row, cells in enumerate(frame.iter_rows(named=True), start=2)
+        if any(cells.values())
+    }
+    problems = [
+        Problem(message, path, row, field, value or "")
+        for row, cells in rows.items()
+        for field, value in cells.items()
+        if (message := _wrong(field, value))
+    ]
+    problems += [Problem(message, path, row) for row, message in _contradictions(rows)]
+    return frame.filter(~pl.all_horizontal(pl.all().is_null())), problems
+
+
+def _wrong(field: str, value: str | None) -> str:
+    """Why a cell of fixings.csv cannot be what its column holds; empty when it can."""
+    if not value:
+        return "is missing"
+    try:
+        if field == "date" and isinstance(parse_moment(value), datetime):
+            return "is not a date such as 2026-03-01"
+        if field in ("base", "currency"):
+            Currency(value)
+        if field == "units_per_base":
+            check_exchange(parse_decimal(value))
+    except ValueError as error:
+        said = {"date": "is not a date such as 2026-03-01", "units_per_base": str(error)}
+        return said.get(field, "is not an ISO 4217 currency")
+    return ""
+
+
+def _contradictions(rows: Mapping[int, Mapping[str, str]]) -> Iterator[tuple[int, str]]:
+    """Rows that say again, or the other way round, what an earlier one of their source says."""
+    first: dict[tuple[str, ...], int] = {}
+    pairs: dict[tuple[str, str, str], int] = {}
+    for row, cells in rows.items():
+        source, day, base, currency, _ = (cells[name] for name in COLUMNS)
+        if base == currency:
+            yield row, f"converts {base} to {base}"
+        if (before := first.setdefault((source, day, base, currency), row)) != row:
+            yield row, f"fixing stands twice: row {before} is of the same source, day and pair"
+        pairs.setdefault((source, base, currency), row)
+        if base != currency and (turned := pairs.get((source, currency, base))):
+            yield row, f"is quoted the other way round in row {turned}: a pair has one direction"
 
 
 @dataclass(frozen=True)

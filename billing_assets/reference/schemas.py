@@ -21,7 +21,7 @@ from billing_assets.reference.models import (
 from billing_assets.reference.sources import Source
 from billing_assets.reference.tax import TaxRules
 from billing_assets.reference.traffic import Traffic
-from billing_assets.reference.values import CurrencyCode, Day
+from billing_assets.reference.values import CurrencyCode, Day, ExchangeRate
 
 
 class Fixing(Form):
@@ -31,7 +31,7 @@ class Fixing(Form):
     date: Day
     base: CurrencyCode
     currency: CurrencyCode
-    units_per_base: Decimal
+    units_per_base: ExchangeRate
 
 
 class Sample(Form):

@@ -116,6 +116,18 @@ MAX_QUANTITY = 10**15
 """Largest quantity of a term, in any unit."""
 
 
+MAX_EXCHANGE = 10**9
+"""Largest rate of exchange, in either direction: amounts of a period stay exact in both
+currencies."""
+
+
+def check_exchange(units_per_base: Decimal) -> Decimal:
+    """Raise `ValueError` for a rate of exchange that no pair of currencies has."""
+    if not 1 <= units_per_base * MAX_EXCHANGE <= MAX_EXCHANGE**2:
+        raise ValueError(f"is not between 1/{MAX_EXCHANGE:,} and {MAX_EXCHANGE:,}")
+    return units_per_base
+
+
 def check_amount(quantity: Decimal, price: Decimal, place: str = "") -> None:
     """Raise `ValueError` when what a term states comes to more than `MAX_MONEY`."""
     if quantity * price > MAX_MONEY:
@@ -138,6 +150,7 @@ NoticeDays = Annotated[int, Field(ge=0, le=365), WHOLE]
 Price = Annotated[DecimalText, Field(ge=0, le=MAX_PRICE)]
 Money = Annotated[DecimalText, Field(ge=0, le=MAX_MONEY)]
 Quantity = Annotated[DecimalText, Field(ge=0, le=MAX_QUANTITY)]
+ExchangeRate = Annotated[DecimalText, AfterValidator(check_exchange)]
 Moment = Annotated[date | datetime, BeforeValidator(_moment, json_schema_input_type=_MomentText)]
 Day = Annotated[date, BeforeValidator(_day, json_schema_input_type=_DayText)]
 Zone = Annotated[str, AfterValidator(_zone)]
