@@ -24,8 +24,9 @@ from billing_assets.core.money import to_e10
 from billing_assets.reference import grids
 from billing_assets.reference.codes import prefixes_of_range
 from billing_assets.reference.grids import read_grids
+from billing_assets.reference.yamltext import Located
 from tests.support.references import agreement
-from tests.test_reference_sheets import good, load
+from tests.support.sheets import good, load
 
 SECONDS = 30
 MEGABYTES = 1500
@@ -357,3 +358,15 @@ def test_a_full_sheet_leaves_in_force_exactly_what_it_says(
 
     assert at(2) == old
     assert at(3) == new
+
+
+def test_merges_of_merges_grow_with_the_file_alone() -> None:
+    lines = ["a0: &a0 {k: 1, l: 2}"]
+    lines += [f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}], m{n}: 3}}" for n in range(1, 60)]
+    value = Located("\n".join(lines).encode(), "x.yaml").value
+    assert len(value["a59"]) == 61 and value["a2"] == {"k": 1, "l": 2, "m1": 3, "m2": 3}
+
+
+def test_a_merged_key_gives_way_to_the_mapping_s_own_and_to_one_merged_before() -> None:
+    text = b"a: &a {x: 1, y: 1}\nb: &b {x: 2}\nc: {y: 5, <<: [*a, *b]}\n"
+    assert Located(text, "x.yaml").value["c"] == {"x": 1, "y": 5}

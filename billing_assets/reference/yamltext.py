@@ -16,6 +16,16 @@ class _PlainLoader(yaml.SafeLoader):
     YAML 1.1 would read 0.0120 as a binary float, NO as false and 20:00 as 1200.
     """
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put what a mapping merges (`<<`) into it, each key once: merges of merges that name one
+        mapping twice would else double it each time."""
+        super().flatten_mapping(node)
+        kept = {
+            (key.tag, key.value if isinstance(key, yaml.ScalarNode) else id(key)): (key, value)
+            for key, value in node.value
+        }
+        node.value = list(kept.values())
+
 
 _PlainLoader.yaml_implicit_resolvers = {}
 _CORE = "tag:yaml.org,2002:"
