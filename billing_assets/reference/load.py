@@ -8,7 +8,7 @@ traffic.yaml, tax.yaml, fixings.csv, partners/*.yaml, agreements/*.yaml and the 
 agreements name, deals/*.yaml, samples/*.csv.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -34,7 +34,9 @@ from billing_assets.reference.cells import local_instant
 from billing_assets.reference.controls import Controls
 from billing_assets.reference.deals import Deal
 from billing_assets.reference.decks import Deck, build_deck, sheet_path
+from billing_assets.reference.fallback import PARTNER, Fallback
 from billing_assets.reference.findings import Breach, Finding
+from billing_assets.reference.following import cannot_follow, ends_early
 from billing_assets.reference.fx import Fixings, read_fixings
 from billing_assets.reference.layouts import Layout
 from billing_assets.reference.ledger import Ledger
@@ -174,47 +176,27 @@ def load_reference(
 ) -> Loaded:
     """Load a reference; files with problems give way to their last good version, or are left out.
 
-    An agreement and its sheets stand or fall together. Without `honour_notice`, changes hold
+    An agreement and its sheets stand or fall together; what is as it was does not fall for a change
+    elsewhere (`fallback`). Without `honour_notice`, changes hold
     from the day that their sheets ask for. A `shelf` has the decks of unchanged sheets. Raises
     `InputError` when no usable carrier.yaml remains, because then nothing can be billed.
     """
-    in_force = dict(files)
+    fallback = Fallback(dict(files), last_good or {})
+    in_force = fallback.in_force
     found: list[Problem] = []
-    for _ in range(len(files) + 2):
+    for _ in range(len({*files, *fallback.last_good}) + 2):
         reader = _Reader(in_force, honour_notice, shelf)
         reference = reader.read()
         if not reader.problems:
             if reference is None:
                 raise InputError("no reference data in force", found)
             return Loaded(reference, tuple(found), in_force)
-        found += [p for p in reader.problems if p not in found]
-        _set_aside(in_force, {p.file for p in reader.problems}, reader.units, last_good or {})
+        refused = {problem.file for problem in reader.problems}
+        told = [*reader.problems, *fallback.set_aside(refused, reader.units, reader.blamed)]
+        found += [p for p in told if p not in found]
         if "carrier.yaml" not in in_force:
             raise InputError("cannot load the reference data", found)
     raise InputError("cannot load the reference data", found)
-
-
-def _set_aside(
-    in_force: dict[str, bytes],
-    bad: Iterable[str],
-    units: Mapping[str, Sequence[str]],
-    last_good: Mapping[str, bytes],
-) -> None:
-    """Put the last good version in place of each refused unit, or leave the unit out.
-
-    A unit is an agreement with its sheets, or any other file alone.
-    """
-    refused = set(bad)
-    together = [{agreement, *sheets} for agreement, sheets in units.items()]
-    groups = [group for group in together if group & refused]
-    groups += [{path} for path in refused.difference(*together)]
-    for group in groups:
-        unchanged = all(in_force.get(path) == last_good.get(path) for path in group)
-        for path in group:
-            if unchanged or path not in last_good:
-                in_force.pop(path, None)
-            else:
-                in_force[path] = last_good[path]
 
 
 class _Reader:
@@ -228,6 +210,13 @@ class _Reader:
         self.build = shelf.deck if shelf else build_deck
         self.problems: list[Problem] = []
         self.units: dict[str, list[str]] = {}
+        self.blamed: dict[str, set[str]] = {}
+        self.partner_files: dict[str, str] = {}
+
+    def _tell(self, problem: Problem, *blamed: str) -> None:
+        """Refuse a file, and note what it may not go with: that gives way if it has changed."""
+        self.problems.append(problem)
+        self.blamed.setdefault(problem.file, set()).update(blamed)
 
     def read(self) -> Reference | None:
         carrier = self._form("carrier.yaml", Carrier)
@@ -307,17 +296,19 @@ class _Reader:
 
     def _partners(self) -> dict[str, Partner]:
         partners: dict[str, Partner] = {}
-        trunks: dict[tuple[str, str], list[tuple[datetime, datetime, str]]] = {}
+        trunks: dict[tuple[str, str], list[tuple[datetime, datetime, str, str]]] = {}
         for path in self._paths("partners/"):
             partner = self._form(path, Partner)
             if partner is None:
                 continue
             if partner.partner in partners:
-                self.problems.append(
-                    Problem("is defined by two files", path, None, "partner", partner.partner)
+                self._tell(
+                    Problem("is defined by two files", path, None, "partner", partner.partner),
+                    self.partner_files[partner.partner],
                 )
                 continue
             partners[partner.partner] = partner
+            self.partner_files[partner.partner] = path
             for account in partner.accounts:
                 for trunk in account.trunks:
                     self._claim(
@@ -327,7 +318,7 @@ class _Reader:
 
     def _claim(
         self,
-        trunks: dict[tuple[str, str], list[tuple[datetime, datetime, str]]],
+        trunks: dict[tuple[str, str], list[tuple[datetime, datetime, str, str]]],
         trunk: TrunkRange,
         owner: str,
         partner: Partner,
@@ -337,13 +328,13 @@ class _Reader:
         start, end = trunk_validity(trunk, partner.zone)
         for direction in ("in", "out") if trunk.direction == "both" else (trunk.direction,):
             claims = trunks.setdefault((trunk.trunk, direction), [])
-            for other_start, other_end, other in claims:
+            for other_start, other_end, other, other_path in claims:
                 if start < other_end and other_start < end and other != owner:
                     said = f"is mapped to {other} at the same time"
                     problem = Problem(said, path, None, "trunk", trunk.trunk)
                     if problem not in self.problems:
-                        self.problems.append(problem)
-            claims.append((start, end, owner))
+                        self._tell(problem, other_path)
+            claims.append((start, end, owner, path))
 
     def _agreements(
         self,
@@ -363,28 +354,23 @@ class _Reader:
         read.sort(key=lambda item: (item[0].agreement, item[0].version))
         in_force: list[InForce] = []
         for index, (terms, located) in enumerate(read):
-            following = read[index + 1][0] if index + 1 < len(read) else None
             start = local_instant(terms.valid_from, terms.zone)
             end = local_instant(terms.valid_to, terms.zone) if terms.valid_to else FAR_FUTURE
-            if following and following.agreement == terms.agreement:
-                if following.version == terms.version:
-                    self.problems.append(
-                        Problem(
-                            "version stands in two files",
-                            located.file,
-                            None,
-                            "agreement",
-                            terms.key,
-                        )
-                    )
-                end = min(end, local_instant(following.valid_from, following.zone))
             if end <= start:
-                self.problems.append(_ends_early(terms, following, located))
+                self.problems.append(ends_early(terms, located))
+                continue
+            for following, other in read[index + 1 : index + 2]:
+                if following.agreement == terms.agreement:
+                    end = min(end, local_instant(following.valid_from, following.zone))
+                    if problem := cannot_follow(terms, located, following, other):
+                        self._tell(problem, other.file)
+            if end <= start:
                 continue
             deck, problems = self.build(
                 terms, located, self.files, layouts, honour_notice=self.honour_notice
             )
-            self.problems += problems
+            for problem in problems:
+                self._tell(problem, "layouts.yaml")
             if deck is not None:
                 in_force.append(InForce(terms, start, end, deck, located.file))
         self._refuse_overlaps(in_force)
@@ -401,27 +387,29 @@ class _Reader:
         self.problems += repeated(terms, located)
         partner = partners.get(terms.partner)
         if partner is None:
-            self.problems.append(
+            self._tell(
                 Problem(
                     "names a partner that is not in partners/",
                     located.file,
                     located.line(("partner",)),
                     "partner",
                     terms.partner,
-                )
+                ),
+                f"{PARTNER}{terms.partner}",
             )
         else:
             known = {account.account for account in partner.accounts}
             for account in terms.accounts:
                 if account not in known:
-                    self.problems.append(
+                    self._tell(
                         Problem(
                             f"is not an account of {terms.partner}",
                             located.file,
                             located.line(("accounts",)),
                             "accounts",
                             account,
-                        )
+                        ),
+                        self.partner_files[terms.partner],
                     )
         self.problems += share_problems(
             terms.shares,
@@ -435,19 +423,21 @@ class _Reader:
         if terms.bands:
             line = located.line(("bands",))
             if terms.bands.calendar and terms.bands.calendar not in calendars:
-                self.problems.append(
+                self._tell(
                     Problem(
                         "is not in calendars.yaml",
                         located.file,
                         line,
                         "calendar",
                         terms.bands.calendar,
-                    )
+                    ),
+                    "calendars.yaml",
                 )
             else:
                 calendar = calendars.get(terms.bands.calendar or "", Calendar())
                 for message in band_problems(terms.bands, calendar):
-                    self.problems.append(Problem(message, located.file, line, "bands"))
+                    problem = Problem(message, located.file, line, "bands")
+                    self._tell(problem, "calendars.yaml")
         return len(self.problems) == before
 
     def _deals(self) -> list[tuple[Deal, Located]]:
@@ -495,7 +485,7 @@ class _Reader:
                 key = (one.terms.partner, account, one.terms.leg, one.terms.service)
                 for other in claims.setdefault(key, []):
                     if one.start < other.end and other.start < one.end:
-                        self.problems.append(
+                        self._tell(
                             Problem(
                                 f"overlaps {other.terms.key} of {other.file} for {account}, "
                                 f"{one.terms.leg} leg, {one.terms.service}",
@@ -503,7 +493,8 @@ class _Reader:
                                 None,
                                 "agreement",
                                 one.terms.key,
-                            )
+                            ),
+                            other.file,
                         )
                 claims[key].append(one)
 
@@ -533,18 +524,6 @@ def _shown(value: object) -> str:
     """A refused value as short text; of a list or mapping, some of what it holds."""
     text = Repr().repr(value) if isinstance(value, dict | list) else str(value)
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
-
-
-def _ends_early(terms: Agreement, following: Agreement | None, located: Located) -> Problem:
-    """The problem of a version that ends before it begins, by itself or where the next begins."""
-    said, begins = "ends before it begins", terms.valid_from.isoformat()
-    end = terms.valid_to
-    if end and local_instant(end, terms.zone) <= local_instant(terms.valid_from, terms.zone):
-        line = located.line(("to",))
-        return Problem(f"{said} on {begins}", located.file, line, "to", end.isoformat())
-    if following is not None:
-        said += f": version {following.version} begins on {following.valid_from.isoformat()}"
-    return Problem(said, located.file, located.line(("from",)), "from", begins)
 
 
 def trunk_validity(trunk: TrunkRange, zone: str) -> tuple[datetime, datetime]:
