@@ -167,6 +167,7 @@ def suspended_legs(unpriced: pl.DataFrame, averages: pl.DataFrame) -> pl.DataFra
         "duration_ms",
         "quantity",
         pl.col("currency").cast(pl.String).replace("", None),
+        "code",
     )
     sound = pl.col("quantity") <= _MOST_ESTIMATED
     estimate = pl.col("total_e10") * pl.when(sound).then("quantity") // pl.col("priced_quantity")
@@ -174,7 +175,7 @@ def suspended_legs(unpriced: pl.DataFrame, averages: pl.DataFrame) -> pl.DataFra
         waiting.join(averages, on=["partner", "leg", "service"], how="left", validate="m:1")
         .with_columns(
             estimate.cast(pl.Int64, strict=False).alias("at_risk_e10"),
-            pl.col("reason").replace_strict(_DETAILS, default=None).alias("detail"),
+            _detail().alias("detail"),
         )
         .select(SUSPENSE.schema.names())
         .cast(SUSPENSE.schema)
@@ -188,11 +189,19 @@ _DETAILS = {
     "UNKNOWN_TRUNK": "the trunk belongs to no account at that time: map it to one",
     "NO_AGREEMENT": "the account has no agreement for the service at that time",
     "TOO_LATE": "its file came later than the agreement takes records (refuse_after_days)",
-    "INVALID_NUMBER": "the record has no number that the agreement can match",
+    "INVALID_NUMBER": "the record has no number or event type that the agreement can match",
     "NO_RATE": "no code of the agreement's deck matches the number: load a rate",
     "BLOCKED_CODE": "the longest code is blocked in the agreement's deck",
     "OUT_OF_RANGE": "duration or amount is beyond what a record can hold",
 }
+
+
+def _detail() -> pl.Expr:
+    """What a reason means, with the code that is blocked."""
+    known = pl.col("reason").replace_strict(_DETAILS, default=None)
+    blocked = pl.format("code {} is blocked in the agreement's deck", "code")
+    named = (pl.col("reason") == "BLOCKED_CODE") & pl.col("code").is_not_null()
+    return pl.when(named).then(blocked).otherwise(known)
 
 
 def roll_up(lake: Lake, day: date) -> pl.DataFrame:

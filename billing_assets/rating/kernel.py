@@ -375,7 +375,7 @@ class Kernel:
         `single` tells, of legs priced by parts, which met one rate alone; the others have none.
         """
         plan = self.plan
-        # blocked codes and none at all have no rate to show
+        # blocked codes and none at all have no rate to show; what waits for one that is names it
         opened = (pl.col("_status") == OPEN) | (pl.col("_status") == BILL_AND_KEEP)
         offsets = self._matching.of_row([row.offset * MICRO for row in plan.rows])
         case = outcomes.case() + (pl.col("_amount") != 0).cast(pl.UInt8)
@@ -386,6 +386,7 @@ class Kernel:
         destination = gather(plan.offers["destination"], pl.col("_offer"))
         return frame.with_columns(
             opened.alias("_opened"),
+            (opened | ((pl.col("_status") == BLOCKED) & pl.col("_charged"))).alias("_coded"),
             pl.when(opened if single is None else opened & single).then("_price").alias("_price"),
             pl.when(opened).then(destination).alias("_destination"),
             pricing.alias("_pricing"),
@@ -400,7 +401,7 @@ class Kernel:
             "record_id": pl.col("record_id"),
             "day": pl.col("day"),
             "rate_id": pl.when("_opened").then(gather(plan.rates["rate_id"], rate)),
-            "code": pl.when("_opened").then(gather(plan.rates["code"], rate)),
+            "code": pl.when("_coded").then(gather(plan.rates["code"], rate)),
             "event_time": pl.col("_at").cast(UTC_TIME),
             "answered": pl.col("answered"),
             "duration_ms": pl.col("duration_ms"),

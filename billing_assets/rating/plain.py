@@ -440,6 +440,7 @@ class PlainRater:
         if case.charged and case.price is None:
             raise _Unpriced("NO_RATE")
         if case.charged and case.price and case.price.status == "blocked":
+            case.leg.code = case.price.code
             raise _Unpriced("BLOCKED_CODE")
         most = MAX_SECONDS if case.terms.service is Service.VOICE else MAX_QUANTITY
         if case.quantity > most:
@@ -489,6 +490,7 @@ class PlainRater:
         if held is None:
             raise _Unpriced("NO_RATE")
         if held.status == "blocked":
+            case.leg.code = held.code
             raise _Unpriced("BLOCKED_CODE")
         return held
 

@@ -6,8 +6,9 @@ of the agreements, by those alone. Charge lines of a cycle are made in `charging
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal, localcontext
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -112,8 +113,9 @@ def price_rows(priced: PricedUsage) -> list[PriceRow]:
         for rate in one.rates
         for name in rate.codes
     }
+    zones = {one.agreement: ZoneInfo(one.zone) for one in terms.values()}
     return [
-        _row(leg, terms.get(leg["agreement"] or ""), events)
+        _row(leg, terms.get(leg["agreement"] or ""), events, zones)
         for leg in priced.legs.iter_rows(named=True)
     ]
 
@@ -231,13 +233,19 @@ _COUNTED = {"minute": "second", "kb": "byte", "mb": "byte"}
 
 
 def _row(
-    leg: dict[str, object], terms: Agreement | None, events: Mapping[tuple[str, str], str]
+    leg: dict[str, object],
+    terms: Agreement | None,
+    events: Mapping[tuple[str, str], str],
+    zones: Mapping[str, ZoneInfo],
 ) -> PriceRow:
-    """A leg as a row; `events` names the event types by agreement and code."""
+    """A leg as a row; `events` names the event types by agreement and code, `zones` where an
+    agreement is that has no version in force: its day is no other than that of the rest."""
     priced = leg["reason"] is None
     unit = terms.priced_unit if terms else ""
     amount, records = int(str(leg["amount_e10"] or 0)), int(str(leg["records"]))
-    day = leg["local_day"]
+    day, at, zone = leg["local_day"], leg["event_time"], zones.get(_word(leg["offer"]))
+    if terms is None and zone and isinstance(at, datetime):
+        day = at.astimezone(zone).date()
     code = _word(leg["code"])
     return PriceRow(
         line=int(str(leg["line"])),

@@ -48,6 +48,10 @@ def split_legs(kernel: Kernel, crossing: pl.DataFrame) -> pl.DataFrame:
         pl.Series("_reason", parts.reason.tolist(), dtype=REASON),
         pl.Series("_single", parts.single),
         pl.Series("_fees", parts.fees),
+        pl.when(pl.Series(parts.reason == "BLOCKED_CODE"))
+        .then(pl.Series(parts.rate))
+        .otherwise("_rate")
+        .alias("_rate"),
         pl.when(pl.Series(parts.paid)).then(OPEN).otherwise("_status").alias("_status"),
     )
     priced = priced.with_columns(amount_of(terms, pl.col("_whole"), pl.col("_part")))
