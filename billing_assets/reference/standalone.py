@@ -7,6 +7,7 @@ on a trunk of its own, so that two offers for one account can be compared.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -75,7 +76,8 @@ def standalone_reference(paths: Sequence[Path], calendars: Path | None = None) -
         if "deal" in value:
             place, names = f"deals/{key}", _named_in(value) or {key}
         beside = _beside(key, value, problems)
-        _join(groups, names, {place: file, **beside, **_layouts(path, problems)}, value)
+        layouts = _layouts(path, problems)
+        _join(groups, names, {place: file, **beside, **layouts}, value, problems)
     shared = _shared(paths, calendars, problems)
     agreements: list[InForce] = []
     deals: list[Deal] = []
@@ -86,7 +88,7 @@ def standalone_reference(paths: Sequence[Path], calendars: Path | None = None) -
         loaded = load_reference({**_contents(files), **invented})
         told = [p for p in loaded.problems if p.file not in invented]
         problems += [_as_named(p, files) for p in told or loaded.problems]
-        agreements += loaded.reference.agreements
+        agreements += [_with_known_paths(a, files) for a in loaded.reference.agreements]
         deals += loaded.reference.deals
         hashes |= loaded.reference.files
         samples |= loaded.reference.samples
@@ -116,10 +118,16 @@ class _Group:
 
 
 def _join(
-    groups: list[_Group], names: set[str], files: dict[str, _File], value: Mapping[str, object]
+    groups: list[_Group],
+    names: set[str],
+    files: dict[str, _File],
+    value: Mapping[str, object],
+    problems: list[Problem],
 ) -> None:
-    """Put a file to the groups that share a name with it; they become one."""
+    """Put a file to the groups that share a name with it; they become one, of one layouts.yaml."""
     met = [group for group in groups if group.names & names]
+    layouts = [held[_LAYOUTS] for held in (*(g.files for g in met), files) if _LAYOUTS in held]
+    problems += _differing(layouts, "differs from that of an agreement that is counted with this")
     for group in met:
         groups.remove(group)
     groups.append(
@@ -244,12 +252,15 @@ def _one_beside(paths: Sequence[Path], name: str, problems: list[Problem]) -> di
     """The file of a name beside the agreements or in the folder above."""
     places = dict.fromkeys(place for path in paths if (place := _nearest(path, name)))
     files = [file for place in places if (file := _read(place, problems))]
-    if len({file.content for file in files}) > 1:
-        problems += [
-            Problem("differs from that of another agreement; name one", str(file.path))
-            for file in files
-        ]
+    problems += _differing(files, "differs from that of another agreement; name one")
     return {name: files[0]} if files else {}
+
+
+def _differing(files: Sequence[_File], said: str) -> list[Problem]:
+    """A problem for each of files that must be one; none when all say the same."""
+    if len({file.content for file in files}) < 2:
+        return []
+    return [Problem(said, path) for path in dict.fromkeys(str(file.path) for file in files)]
 
 
 def _contents(files: Mapping[str, _File]) -> dict[str, bytes]:
@@ -305,6 +316,22 @@ def _as_named(problem: Problem, files: Mapping[str, _File]) -> Problem:
         message = message.replace(key, str(files[key].path))
     file = files.get(problem.file)
     return replace(problem, message=message, file=str(file.path) if file else problem.file)
+
+
+def _with_known_paths(one: InForce, files: Mapping[str, _File]) -> InForce:
+    """The agreement with breaches that name sheets by the paths that the user knows, and times in
+    its own zone."""
+    zone = ZoneInfo(one.terms.zone)
+    breaches = tuple(
+        replace(
+            breach,
+            file=str(files[breach.file].path),
+            requested=breach.requested.astimezone(zone),
+            loaded=breach.loaded.astimezone(zone),
+        )
+        for breach in one.deck.breaches
+    )
+    return replace(one, deck=replace(one.deck, breaches=breaches))
 
 
 def _assembled(agreements: Sequence[InForce], base: Reference) -> Standalone:
