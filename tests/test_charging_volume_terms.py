@@ -25,8 +25,8 @@ MINIMUM = {"commitment": "m", "period": "month", "amount": "10"}
 @pytest.mark.parametrize(
     ("terms", "said"),
     [
-        ({"volume": [{**RULE, "period": None}]}, "Input should be"),
-        ({"volume": [{k: v for k, v in RULE.items() if k != "period"}]}, "Field required"),
+        ({"volume": [{**RULE, "period": None}]}, "is not 'month'"),
+        ({"volume": [{k: v for k, v in RULE.items() if k != "period"}]}, "is missing"),
         ({"volume": [{**RULE, "period": "deal"}]}, "period: deal needs from and to"),
         ({"volume": [{**RULE, "tiers": []}]}, "graduated needs tiers"),
         ({"volume": [{**RULE, "tiers": TIERS[:1]}]}, "volume above has no price"),
@@ -42,7 +42,7 @@ MINIMUM = {"commitment": "m", "period": "month", "amount": "10"}
         ({"volume": [{**RULE, "agreements": ["NONE"]}]}, "is no agreement"),
         (
             {"commitments": [{k: v for k, v in MINIMUM.items() if k != "period"}]},
-            "Field required",
+            "is missing",
         ),
         ({"commitments": [{**MINIMUM, "quantity": 1}]}, "either an amount or a quantity"),
         ({"commitments": [{**MINIMUM, "amount": None, "quantity": 1}]}, "price of a missing"),

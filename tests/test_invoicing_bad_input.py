@@ -102,7 +102,7 @@ def test_a_template_that_fails_is_named_with_its_line(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("address: {street: Speicherkehre 7, ", "location: {", r"address='': Field required"),
+        ("address: {street: Speicherkehre 7, ", "location: {", r"address='': is missing"),
         ("street: Speicherkehre 7", "street: ''", r"address\.street=''"),
         ("country: DE}", "country: Germany}", r"address\.country='Germany'"),
         (

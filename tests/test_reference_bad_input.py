@@ -85,8 +85,16 @@ TERMS = [
     ("from: 2026-02-30", "from", "2026-02-30", "is not a date"),
     ("from: 2026-01-01T00:00:00.5", "from", "2026-01-01T00:00:00.5", "whole seconds"),
     ("leg: customers", "leg", "customers", "'customer' or 'supplier'"),
-    ("tarif: 3", "tarif", "3", "Extra inputs are not permitted"),
+    ("tarif: 3", "tarif", "3", "is not known here"),
     ("partner: P99", "partner", "P99", "not in partners/"),
+    ("agreement: a b", "agreement", "a b", "is not an identifier: 1 to 64 letters, digits"),
+    ("origins: {classes: [{origin: A, codes: [044]}]}", "origins.classes.0.codes.0", "044",
+     "is not a code of 1 to 15 digits without leading zero"),
+    ("version: x", "version", "x", "is not a whole number"),
+    ("reverse: perhaps", "reverse", "perhaps", "is not true or false"),
+    ("notice: soon", "notice", "soon", "is not a mapping of terms"),
+    ("recurring: 44", "recurring", "44", "is not a list"),
+    ("match: event_type", "", "", "match: event_type is for service event"),
     ("accounts: [P01-A, P01-Z]", "accounts", "P01-Z", "not an account of P01"),
     ("accounts: []", "accounts", "[]", "at least 1 item"),
     ("accounts: [P01-A, P01-A]", "accounts.1", "P01-A", "stands twice: accounts.0 is P01-A too"),
@@ -179,6 +187,12 @@ def _flow(line: str) -> dict[str, object]:
     return value
 
 
+def test_an_event_type_among_codes_is_told_what_it_needs() -> None:
+    text = f"{GOOD}service: event\nrates: [{{code: lookup, rate: 1}}]\n"
+    [problem] = load(text).problems
+    assert problem.value == "lookup" and "event types need match: event_type" in problem.message
+
+
 @pytest.mark.parametrize("match", ["serving_network", "event_type"])
 def test_surcharges_by_code_need_a_number_that_has_one(match: str) -> None:
     service = {"serving_network": "data", "event_type": "event"}[match]
@@ -211,9 +225,11 @@ ROWS = [
     ("{code: 44, rate: 1, from: 1.3.2026}", "rates.0.from", "1.3.2026", "is not a date"),
     ("{code: 44, rate: 1, to: 2025-12-31}", "to", "2025-12-31", "not after"),
     ("{code: 44, rate: 1, minimum: 2, cap: 1.99}", "minimum", "2", "is above the cap of its row"),
-    ("{code: 44, rate: [1, 2]}", "rates.0.rate", "[1, 2]", "should be"),
-    ("{code: 44, rate: {a: 1}}", "rates.0.rate", "{'a': 1}", "should be"),
-    ("{code: 44, rat: 1}", "rates.0.rat", "1", "Extra inputs"),
+    ("{code: 44, rate: [1, 2]}", "rates.0.rate", "[1, 2]", "is not a decimal"),
+    ("{code: 44, rate: {a: 1}}", "rates.0.rate", "{'a': 1}", "is not a decimal"),
+    ("{code: 44, country_code: 044, rate: 1}", "rates.0.country_code", "044",
+     "is not a country code of 1 to 3 digits"),
+    ("{code: 44, rat: 1}", "rates.0.rat", "1", "is not known here"),
 ]  # fmt: skip
 
 
@@ -505,14 +521,14 @@ def test_versions_follow_each_other_and_none_may_stand_twice() -> None:
     late = {**second, "from": "2025-12-01"}
     (problem,) = loaded([form("A", rates=[]), late]).problems
     assert problem == Problem(
-        "ends before it begins: version 2 begins on 2025-12-01",
+        "version 2 in agreements/A-2.yaml begins on 2025-12-01, not after version 1",
         "agreements/A-1.yaml", 1, "from", "2026-01-01",
     )  # fmt: skip
 
 
 def test_one_version_in_two_files_is_refused() -> None:
     result = load(GOOD + RATES, more={"agreements/copy.yaml": (GOOD + RATES).encode()})
-    assert "version stands in two files" in [p.message for p in result.problems]
+    assert "version 1 stands in agreements/copy.yaml too" in [p.message for p in result.problems]
 
 
 def test_a_trunk_may_belong_to_one_account_at_a_time() -> None:

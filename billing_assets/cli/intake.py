@@ -21,6 +21,7 @@ from billing_assets.intake.withdrawal import file_named, replay, withdraw
 from billing_assets.rating.requests import FILE_KEY
 from billing_assets.reference.load import load_reference, read_folder
 from billing_assets.reference.sources import Source
+from billing_assets.reference.wording import place, said
 from billing_assets.reference.yamltext import Located
 from billing_assets.registry.files import FileEntry
 
@@ -221,8 +222,8 @@ def _mapped(path: Path) -> Source:
         )
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise BillingError(f"{path}: {place}: {first['msg']}") from error
+        field = ".".join(map(str, place(first)))
+        raise BillingError(f"{path}: {field}: {said(first)}") from error
 
 
 def _of_reference(name: str) -> Source:

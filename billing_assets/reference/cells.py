@@ -14,7 +14,7 @@ from billing_assets.core.money import E10, to_e10
 from billing_assets.core.periods import midnight_utc
 from billing_assets.lake.tables import UTC_TIME
 from billing_assets.reference.codes import report
-from billing_assets.reference.models import Agreement
+from billing_assets.reference.models import Agreement, Service
 from billing_assets.reference.values import MAX_PRICE, parse_moment
 
 _PRICES = ("rate", "first_rate", "setup_fee", "minimum", "cap", "previous_rate")
@@ -41,6 +41,8 @@ def typed_rows(agreement: Agreement, rows: pl.DataFrame, problems: list[Problem]
     by_event = agreement.match == "event_type"
     pattern = r"^[A-Za-z0-9_.]+$" if by_event else r"^[1-9][0-9]{0,14}$"
     form = "an event type" if by_event else "a code of 1 to 15 digits without leading zero"
+    if agreement.service is Service.EVENT and not by_event:
+        form += "; event types need match: event_type"
     report(
         rows.filter(~pl.col("code").str.contains(pattern).fill_null(False)),
         "code",

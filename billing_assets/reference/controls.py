@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from billing_assets.reference.forms import Form, Identifier, Name
 from billing_assets.reference.values import WHOLE, Codes, DecimalText
+from billing_assets.reference.wording import place, said
 
 
 class Severity(StrEnum):
@@ -147,20 +148,17 @@ class Controls(Form):
     def _names_what_exists(self) -> "Controls":
         places: dict[str, Rules] = {"rules": self.rules}
         places |= {f"partners.{name}.rules": one.rules for name, one in self.partners.items()}
-        for place, rules in places.items():
+        for at, rules in places.items():
             unknown = sorted(set(rules) - set(RULES))
             if unknown:
-                raise ValueError(
-                    f"{place}: there is no rule {unknown[0]}; known: {', '.join(RULES)}"
-                )
+                raise ValueError(f"{at}: there is no rule {unknown[0]}; known: {', '.join(RULES)}")
         for name in self.partners:
             try:
                 self.thresholds_of(name)
             except ValidationError as error:
                 one = error.errors()[0]
-                field = ".".join(str(part) for part in one["loc"])
-                said = one["msg"].removeprefix("Value error, ")
-                raise ValueError(f"partners.{name}.thresholds.{field}: {said}") from error
+                field = ".".join(str(part) for part in place(one))
+                raise ValueError(f"partners.{name}.thresholds.{field}: {said(one)}") from error
         return self
 
     def thresholds_of(self, partner: str) -> Thresholds:

@@ -12,7 +12,8 @@ _LASTING = ("partner", "leg", "service")
 def ends_early(terms: Agreement, located: Located) -> Problem:
     """The problem of a version that ends before it begins."""
     said = f"ends before it begins on {terms.valid_from.isoformat()}"
-    return Problem(said, located.file, located.line(("to",)), "to", str(terms.valid_to))
+    ends = terms.valid_to.isoformat() if terms.valid_to else ""
+    return Problem(said, located.file, located.line(("to",)), "to", ends)
 
 
 def cannot_follow(

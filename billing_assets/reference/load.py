@@ -49,6 +49,7 @@ from billing_assets.reference.shelf import DeckShelf
 from billing_assets.reference.sources import Source
 from billing_assets.reference.tax import Taxation, TaxRules
 from billing_assets.reference.traffic import DEFAULT, Traffic
+from billing_assets.reference.wording import place, said
 from billing_assets.reference.yamltext import Located
 
 FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)
@@ -280,12 +281,12 @@ class _Reader:
             return TypeAdapter(form).validate_python(located.value)
         except ValidationError as error:
             for one in error.errors():
-                at = tuple(part for part in one["loc"] if part not in _NO_PLACES)
+                at = place(one)
                 # what is missing, or wrong of the whole file, has no value to show
                 is_shown = at and one["type"] != "missing"
                 self.problems.append(
                     Problem(
-                        one["msg"].removeprefix("Value error, "),
+                        said(one),
                         located.file,
                         located.line(at),
                         ".".join(str(part) for part in at),
@@ -330,8 +331,8 @@ class _Reader:
             claims = trunks.setdefault((trunk.trunk, direction), [])
             for other_start, other_end, other, other_path in claims:
                 if start < other_end and other_start < end and other != owner:
-                    said = f"is mapped to {other} at the same time"
-                    problem = Problem(said, path, None, "trunk", trunk.trunk)
+                    mapped = f"is mapped to {other} at the same time"
+                    problem = Problem(mapped, path, None, "trunk", trunk.trunk)
                     if problem not in self.problems:
                         self._tell(problem, other_path)
             claims.append((start, end, owner, path))
@@ -512,9 +513,6 @@ class _Reader:
     def _paths(self, prefix: str) -> list[str]:
         return [p for p in sorted(self.files) if p.startswith(prefix) and p.endswith(".yaml")]
 
-
-_NO_PLACES = ("constrained-str", "[key]")
-"""Parts of a validator's path that are no parts of a file."""
 
 _MOST_SHOWN = 80
 """So many characters of a refused value are told."""

@@ -586,6 +586,8 @@ class Agreement(Form):
         }
         if self.priced_unit not in allowed[self.service]:
             raise ValueError(f"unit {self.priced_unit} does not fit service {self.service}")
+        if self.match == "event_type" and self.service is not Service.EVENT:
+            raise ValueError("match: event_type is for service event")
         if self.match == "event_type" and self.sheets:
             raise ValueError("event types are priced by rates in the agreement, not by sheets")
         if self.crossing == "split" and self.service is not Service.VOICE:
