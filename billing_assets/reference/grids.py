@@ -33,7 +33,12 @@ Cell = str | date | None
 
 
 class Number(str):
-    """The digits of a cell that the workbook keeps as a number: its point is a decimal point."""
+    """The digits of a cell that the workbook keeps as a number: its point is a decimal point.
+
+    `shown` is the format in which the workbook shows it.
+    """
+
+    shown = ""
 
 
 @dataclass(frozen=True)
@@ -145,9 +150,11 @@ def _workbook(content: bytes) -> list[Grid]:
         grids = []
         for sheet in book.worksheets:
             sheet.reset_dimensions()
-            rows = enumerate(sheet.iter_rows(values_only=True), start=1)
+            rows = enumerate(sheet.iter_rows(), start=1)
             try:
-                cells = _bounded((number, [_cell(value) for value in row]) for number, row in rows)
+                cells = _bounded(
+                    (number, [_read(c.value, c.number_format) for c in row]) for number, row in rows
+                )
             except ValueError as error:
                 if str(error) == "is empty":
                     continue
@@ -197,6 +204,14 @@ def _refuse_bomb(content: bytes) -> None:
         raise
 
 
+def _read(value: object, number_format: str) -> Cell:
+    """A cell's text; that of a number knows how it is shown."""
+    read = _cell(value)
+    if isinstance(read, Number):
+        read.shown = number_format
+    return read
+
+
 def _cell(value: object) -> Cell:
     """A cell's text; a number has the digits that a person sees, at most fifteen."""
     match value:
@@ -206,6 +221,8 @@ def _cell(value: object) -> Cell:
             return value.date() if value.time() == time() else value
         case date():
             return value
+        case int():
+            return Number(value)
         case float() if value == int(value) and abs(value) < 2**53:
             return Number(int(value))
         case float():

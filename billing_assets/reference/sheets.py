@@ -17,6 +17,7 @@ from billing_assets.reference.columns import SHEET_COLUMNS, TEXT_COLUMNS
 from billing_assets.reference.findings import Finding, Kind
 from billing_assets.reference.grids import Cell, Grid, Number, read_grids
 from billing_assets.reference.layouts import Header, Layout, find_header
+from billing_assets.reference.marks import shown_otherwise
 
 ROW_SCHEMA = {
     **dict.fromkeys(TEXT_COLUMNS, pl.String),
@@ -218,8 +219,8 @@ class SheetReader:
         if name in ("rate", "first_rate", "setup_fee", "minimum", "cap", "previous_rate") or (
             name.startswith("price ")
         ):
-            typed = [isinstance(cell, Number) for cell in cells]
-            return self._amounts(name, texts, typed)
+            numbers = [cell if isinstance(cell, Number) else None for cell in cells]
+            return self._amounts(name, texts, numbers)
         if name == "currency":
             for i, text in enumerate(texts):
                 if text is not None and text.upper() != self.currency:
@@ -255,17 +256,19 @@ class SheetReader:
         return [text and re.sub(r"(?<![0-9])\+(?=[0-9])", "", text) for text in texts]
 
     def _amounts(
-        self, name: str, texts: list[str | None], are_numbers: Sequence[bool]
+        self, name: str, texts: list[str | None], numbers: Sequence[Number | None]
     ) -> list[str | None]:
         """Plain decimals; the agreement's own currency may stand before or after."""
         comma = self.layout.decimal == ","
         found: list[str | None] = []
-        for i, (text, is_number) in enumerate(zip(texts, are_numbers, strict=True)):
+        for i, (text, number) in enumerate(zip(texts, numbers, strict=True)):
             if text is None:
                 found.append(None)
                 continue
             bare = text.removeprefix(self.currency).removesuffix(self.currency).strip()
-            if comma and not is_number:
+            if number and (said := shown_otherwise(number.shown, self.currency)):
+                self._tell(said, self.at_row[i], name, text)
+            if comma and number is None:
                 bare = self._with_point(name, i, bare)
             if _EXPONENT_RATE.fullmatch(bare):
                 self._tell(
