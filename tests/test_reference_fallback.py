@@ -87,6 +87,37 @@ def test_what_goes_with_nothing_is_removed_with_what_needed_it() -> None:
     assert not result.problems and result.in_force == new
 
 
+# partners and files that would be silent
+
+
+@pytest.mark.parametrize(
+    ("trunks", "said"),
+    [
+        ([{"trunk": "sw/1", "from": "2026-03-02", "to": "2026-03-02"}], "ends before it begins on"),
+        ([{"trunk": "sw/OWN"}], "is a trunk of our own (own_trunks in carrier.yaml)"),
+    ],
+)
+def test_a_mapping_that_would_hold_for_no_usage_is_refused(trunks: list, said: str) -> None:
+    files = reference_files([], [partner("P01", [{"account": "P01-A", "trunks": trunks}])])
+    (problem,) = load_reference(files).problems
+    assert problem.file == "partners/P01.yaml" and said in problem.message
+
+
+def test_an_account_stands_in_its_partner_once() -> None:
+    accounts = [{"account": "P01-A", "trunks": [{"trunk": f"sw/{n}"}]} for n in (1, 2)]
+    (problem,) = load_reference(reference_files([], [partner("P01", accounts)])).problems
+    assert problem.field == "accounts" and problem.message == "account P01-A stands twice"
+
+
+@pytest.mark.parametrize("name", ["agreements/B.yml", "partners/P09.YAML", "calender.yaml"])
+def test_yaml_that_nobody_reads_is_refused_and_the_rest_loads(name: str) -> None:
+    files = reference_files([agreement("A", rates=RATES)])
+    result = load_reference({**files, name: b"x: 1", "README.md": b"", "sheets/new.csv": b"x"})
+    (problem,) = result.problems
+    assert problem.file == name and "is not read: known are calendars.yaml" in problem.message
+    assert keys(result) == ["A@1"]
+
+
 # versions of one agreement
 
 

@@ -1,7 +1,9 @@
 """What a sheet, its layout or the order of sheets leaves open: refused or told, never guessed."""
 
+import io
 from typing import Any
 
+import openpyxl
 import pytest
 
 from billing_assets.reference.findings import Kind
@@ -90,6 +92,37 @@ def test_a_number_of_a_workbook_has_a_decimal_point_whatever_the_layout_says() -
     }
     text = workbook({"a": [["code", "rate"], [44, "1.234"]]})
     assert "may be thousands" in told(load([({"layout": "x"}, text)], layouts=layouts))[0][1]
+
+
+@pytest.mark.parametrize(
+    ("number_format", "currency", "said"),
+    [
+        ('"$"0.0000', "EUR", "is shown with $, not as the agreement's currency, EUR"),
+        ("[$$-409]#,##0.00", "EUR", "is shown with $"),
+        ("[$€-407] 0.00", "USD", "is shown with €, not as the agreement's currency, USD"),
+        ("[$USD] 0.000", "EUR", "is shown as USD"),
+        ("0.0%", "EUR", "is shown as a percentage"),
+        ('"$"0.0000', "USD", ""),
+        ("[$$-1009]0.00", "CAD", ""),
+        ("0.00 [$€-407]", "EUR", ""),
+        ("[$R$-416] 0.00", "BRL", ""),
+        ("[Red][$EUR] 0.000", "EUR", ""),
+        ("[$-409]#,##0.0000", "EUR", ""),
+        ("General", "EUR", ""),
+    ],
+)
+def test_a_number_that_a_workbook_shows_in_another_currency_is_refused(
+    number_format: str, currency: str, said: str
+) -> None:
+    book = openpyxl.Workbook()
+    book.worksheets[0].append(["code", "rate"])
+    book.worksheets[0].append([44, 0.0123])
+    book.worksheets[0]["B2"].number_format = number_format
+    content = io.BytesIO()
+    book.save(content)
+    problems = load([({}, content.getvalue())], currency=currency).problems
+    assert [p.row for p in problems] == ([2] if said else [])
+    assert all(said in p.message and p.value == "0.0123" for p in problems)
 
 
 # columns
@@ -214,3 +247,10 @@ def test_a_change_after_a_rate_for_a_while_is_measured_by_the_one_that_holds_aga
 def test_a_withdrawal_of_what_is_not_in_force_is_told() -> None:
     result = noticed(("2026-03-04", "4474,UK,,2026-03-20,,closed"))
     assert found(result, Kind.WITHDRAWN) == [("4474", "is withdrawn and was not in force")]
+
+
+def test_a_sheet_without_its_receipt_is_told_where_there_is_a_notice() -> None:
+    sheets = [({}, OLD), ({}, "code,destination,rate,from\n44,UK,0.03,2026-03-05\n")]
+    told = found(good(sheets, notice={"increase_days": 7}), Kind.NOTICE)
+    assert told == [("", "is missing: its changes hold whatever the notice of the agreement")]
+    assert not found(good(sheets), Kind.NOTICE)

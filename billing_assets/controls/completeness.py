@@ -6,8 +6,9 @@ import polars as pl
 
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import COMPLETENESS, SWITCH_COUNTER, XDR
-from billing_assets.reference.load import Reference, trunk_validity
+from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Leg
+from billing_assets.reference.trunks import trunk_validity
 
 _SIDES = {Leg.CUSTOMER: ("in_trunk", "in"), Leg.SUPPLIER: ("out_trunk", "out")}
 

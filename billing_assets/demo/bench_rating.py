@@ -30,14 +30,9 @@ from billing_assets.lake.tables import RATE, RATED_LEG, UTC_TIME, XDR
 from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.day import rate_day
 from billing_assets.reference.decks import Deck
-from billing_assets.reference.load import (
-    FAR_FUTURE,
-    InForce,
-    Reference,
-    load_reference,
-    read_folder,
-)
+from billing_assets.reference.load import InForce, Reference, load_reference, read_folder
 from billing_assets.reference.models import Agreement, Carrier, Partner
+from billing_assets.reference.trunks import FAR_FUTURE
 
 DAY = date(2026, 3, 10)
 START = datetime(2026, 1, 1, tzinfo=UTC)

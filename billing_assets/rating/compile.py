@@ -36,8 +36,9 @@ from billing_assets.rating.plan import (
 from billing_assets.rating.rate_rows import DeckOffers, RateRows
 from billing_assets.rating.terms import default_terms, terms_of
 from billing_assets.rating.timeline import Stretch, timeline
-from billing_assets.reference.load import InForce, Reference, trunk_validity
+from billing_assets.reference.load import InForce, Reference
 from billing_assets.reference.models import Agreement, Calendar, Leg
+from billing_assets.reference.trunks import trunk_validity
 
 
 def compile_plan(reference: Reference, day: date, *, buckets: int) -> RatingPlan:

@@ -25,8 +25,9 @@ from billing_assets.rating.bounds import MAX_DIGITS, MAX_E10, MAX_QUANTITY, MAX_
 from billing_assets.rating.plan import DAYS_AFTER, DAYS_BEFORE
 from billing_assets.rating.terms import units_per_price
 from billing_assets.reference.bands import day_segments
-from billing_assets.reference.load import InForce, Reference, trunk_validity
+from billing_assets.reference.load import InForce, Reference
 from billing_assets.reference.models import Agreement, Calendar, Leg, Service
+from billing_assets.reference.trunks import trunk_validity
 
 Record = Mapping[str, object]
 """One row of `xdr` as a mapping; times are aware datetimes in UTC."""

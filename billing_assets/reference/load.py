@@ -10,7 +10,7 @@ agreements name, deals/*.yaml, samples/*.csv.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from reprlib import Repr
 from typing import TypeVar
@@ -40,7 +40,7 @@ from billing_assets.reference.following import cannot_follow, ends_early
 from billing_assets.reference.fx import Fixings, read_fixings
 from billing_assets.reference.layouts import Layout
 from billing_assets.reference.ledger import Ledger
-from billing_assets.reference.models import Agreement, Calendar, Carrier, Partner, TrunkRange
+from billing_assets.reference.models import Agreement, Calendar, Carrier, Partner
 from billing_assets.reference.repeats import repeated
 from billing_assets.reference.retention import Retention
 from billing_assets.reference.samples import load_samples, unnamed_samples
@@ -49,10 +49,9 @@ from billing_assets.reference.shelf import DeckShelf
 from billing_assets.reference.sources import Source
 from billing_assets.reference.tax import Taxation, TaxRules
 from billing_assets.reference.traffic import DEFAULT, Traffic
+from billing_assets.reference.trunks import FAR_FUTURE, TrunkClaims
 from billing_assets.reference.wording import place, said
 from billing_assets.reference.yamltext import Located
-
-FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)
 
 T = TypeVar("T")
 
@@ -223,7 +222,7 @@ class _Reader:
         carrier = self._form("carrier.yaml", Carrier)
         calendars = self._form("calendars.yaml", dict[str, Calendar], {}) or {}
         sources = self._form("sources.yaml", list[Source], []) or []
-        partners = self._partners()
+        partners = self._partners(carrier)
         layouts = self._form("layouts.yaml", dict[str, Layout], {}) or {}
         agreements = self._agreements(partners, calendars, layouts)
         deals = self._deals()
@@ -237,6 +236,7 @@ class _Reader:
         controls = self._controls(partners)
         traffic = self._form("traffic.yaml", Traffic, DEFAULT) or DEFAULT
         tax = self._form("tax.yaml", TaxRules, TaxRules()) or TaxRules()
+        self._tell_unread()
         if carrier is None or self.problems:
             return None
         hashes = {path: sha256_of(content) for path, content in sorted(self.files.items())}
@@ -295,9 +295,9 @@ class _Reader:
                 )
             return None
 
-    def _partners(self) -> dict[str, Partner]:
+    def _partners(self, carrier: Carrier | None) -> dict[str, Partner]:
         partners: dict[str, Partner] = {}
-        trunks: dict[tuple[str, str], list[tuple[datetime, datetime, str, str]]] = {}
+        claims = TrunkClaims(carrier.own_trunks if carrier else ())
         for path in self._paths("partners/"):
             partner = self._form(path, Partner)
             if partner is None:
@@ -310,32 +310,9 @@ class _Reader:
                 continue
             partners[partner.partner] = partner
             self.partner_files[partner.partner] = path
-            for account in partner.accounts:
-                for trunk in account.trunks:
-                    self._claim(
-                        trunks, trunk, f"{partner.partner}/{account.account}", partner, path
-                    )
+            for problem, other in claims.of(partner, path):
+                self._tell(problem, other)
         return dict(sorted(partners.items()))
-
-    def _claim(
-        self,
-        trunks: dict[tuple[str, str], list[tuple[datetime, datetime, str, str]]],
-        trunk: TrunkRange,
-        owner: str,
-        partner: Partner,
-        path: str,
-    ) -> None:
-        """Refuse a trunk that two accounts claim for the same direction and time."""
-        start, end = trunk_validity(trunk, partner.zone)
-        for direction in ("in", "out") if trunk.direction == "both" else (trunk.direction,):
-            claims = trunks.setdefault((trunk.trunk, direction), [])
-            for other_start, other_end, other, other_path in claims:
-                if start < other_end and other_start < end and other != owner:
-                    mapped = f"is mapped to {other} at the same time"
-                    problem = Problem(mapped, path, None, "trunk", trunk.trunk)
-                    if problem not in self.problems:
-                        self._tell(problem, other_path)
-            claims.append((start, end, owner, path))
 
     def _agreements(
         self,
@@ -510,9 +487,30 @@ class _Reader:
         ]
         return controls
 
+    def _tell_unread(self) -> None:
+        """Refuse YAML that nobody reads: a misspelt name would leave out what it says."""
+        read = {path for prefix in _FOLDERS for path in self._paths(prefix)} | _SINGLE
+        for path in self.files:
+            if path.lower().endswith((".yaml", ".yml")) and path not in read:
+                known = ", ".join(sorted(_SINGLE))
+                said = f"is not read: known are {known}, and *.yaml in {', '.join(_FOLDERS)}"
+                self.problems.append(Problem(said, path))
+
     def _paths(self, prefix: str) -> list[str]:
         return [p for p in sorted(self.files) if p.startswith(prefix) and p.endswith(".yaml")]
 
+
+_FOLDERS = ("partners/", "agreements/", "deals/")
+"""Folders of which each YAML file is read."""
+
+_SINGLE = {
+    f"{name}.yaml"
+    for name in (
+        "carrier", "calendars", "sources", "layouts", "controls", "ledger", "retention", "traffic",
+        "tax",
+    )
+}  # fmt: skip
+"""YAML files that stand alone."""
 
 _MOST_SHOWN = 80
 """So many characters of a refused value are told."""
@@ -522,9 +520,3 @@ def _shown(value: object) -> str:
     """A refused value as short text; of a list or mapping, some of what it holds."""
     text = Repr().repr(value) if isinstance(value, dict | list) else str(value)
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
-
-
-def trunk_validity(trunk: TrunkRange, zone: str) -> tuple[datetime, datetime]:
-    """The UTC validity of a trunk mapping, half-open; local dates are of the partner's zone."""
-    end = local_instant(trunk.valid_to, zone) if trunk.valid_to else FAR_FUTURE
-    return local_instant(trunk.valid_from, zone), end

@@ -181,6 +181,14 @@ class Partner(Form):
     delivery: Channels = ()
     accounts: tuple[Account, ...]
 
+    @field_validator("accounts")
+    @classmethod
+    def _each_once(cls, accounts: tuple[Account, ...]) -> tuple[Account, ...]:
+        names = [one.account for one in accounts]
+        if twice := next((name for name in names if names.count(name) > 1), ""):
+            raise ValueError(f"account {twice} stands twice")
+        return accounts
+
 
 class Series(Form):
     """A series of document numbers of a legal entity: 'FT 2026/000001'."""

@@ -17,7 +17,7 @@ from billing_assets.core.periods import midnight_utc
 from billing_assets.lake.tables import UTC_TIME
 from billing_assets.reference.codes import report
 from billing_assets.reference.findings import Breach, Finding, Kind
-from billing_assets.reference.models import Agreement, Sheet
+from billing_assets.reference.models import Agreement, Notice, Sheet
 from billing_assets.reference.notice import earliest_instants, local_day
 
 KEY = ("code", "origin", "band")
@@ -70,7 +70,9 @@ class Succession:
         if sheet is not None:
             self._tell_changes(told)
             self._tell_retroactive(told, sheet)
-            if self.honour_notice and sheet.received is not None:
+            if sheet.received is None:
+                self._tell_no_receipt(told)
+            elif self.honour_notice:
                 told = self._noticed(told, sheet.received, state)
         rows = told.select(rows.columns)
         self.state = rows if self.state is None else self._merged(state, rows, sheet)
@@ -277,6 +279,15 @@ class Succession:
             )  # fmt: skip
 
     # notice
+
+    def _tell_no_receipt(self, rows: pl.DataFrame) -> None:
+        """Without the day of receipt nobody can tell which changes are late."""
+        notice = self.agreement.notice
+        if self.state is not None and rows.height and notice != Notice(cut_off=notice.cut_off):
+            self._find(
+                Kind.NOTICE, {"sheet": rows["sheet"][0], "row": None}, "received", "",
+                "is missing: its changes hold whatever the notice of the agreement",
+            )  # fmt: skip
 
     def _noticed(
         self, rows: pl.DataFrame, received: date | datetime, state: pl.DataFrame
