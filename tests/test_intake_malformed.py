@@ -17,7 +17,7 @@ from billing_assets.intake import reading
 from billing_assets.intake.preset import CANONICAL
 from billing_assets.orchestration.dbt_manifest import mart_tables
 from tests.support.controls_home import small_home
-from tests.support.intake import line, parse, rows_of, source_of
+from tests.support.intake import line, parse, rows_of, source_of, table
 from tests.support.malformed import ROWS, canonical_rows, spoilt_rows
 
 COUNTS = [2_000, pytest.param(60_000, marks=pytest.mark.slow)]
@@ -146,3 +146,11 @@ def test_a_parquet_bomb_is_refused_by_its_footer(monkeypatch: pytest.MonkeyPatch
     pl.DataFrame([ids, pl.Series("service", ["voice"] * 200_000)]).write_parquet(stream)
     with pytest.raises(InputError, match="holds more than"):
         parse(stream.getvalue(), source_of("canonical-parquet"))
+
+
+@pytest.mark.parametrize("cell", ['"a', 'a"b', '"a""'], ids=["open", "inside", "doubled"])
+def test_a_file_full_of_odd_quotes_is_gone_through_once(cell: str) -> None:
+    begin = time.monotonic()
+    read = parse(table(line(), *[line(call_id=cell)] * 30_000))
+    assert (read.landed.height, read.rejected.height) == (1, 30_000)
+    assert time.monotonic() - begin < 10

@@ -30,6 +30,9 @@ from billing_assets.reference.sources import FrameLine, Source
 MAX_LINE = 100_000
 """Bytes of an average line beyond which a text is none of records."""
 
+_MOST_DIGITS = 18
+"""Digits of a total that a header or trailer may declare."""
+
 _KNOWN = (*CANONICAL, "switch")
 
 
@@ -183,9 +186,9 @@ def _declared(cells: list[str], name: str, line: FrameLine) -> dict[str, int]:
         if column is None:
             continue
         text = cells[column - 1] if column <= len(cells) else ""
-        if not (text.isascii() and text.isdecimal()):
+        if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
             message = f"declares no number of {what} in column {column} of {line.begins!r}"
-            raise InputError(f"{name} is refused", [Problem(message, name, None, what, text)])
+            raise InputError(f"{name} is refused", [Problem(message, name, None, what, text[:40])])
         found[what] = int(text)
     return found
 

@@ -7,6 +7,7 @@ here.
 
 import csv
 import io
+import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import pyarrow as pa
 from isal import isal_zlib
 
 from billing_assets.core.errors import InputError, Problem
+from billing_assets.intake.quotes import LINE, NO_SIGN, Shape, mend_quotes
 
 MAX_BYTES = 2 * 1024**3
 """A larger unpacked file is refused: it is a bomb or a mistake."""
@@ -27,18 +29,14 @@ MAX_BYTES = 2 * 1024**3
 MAX_RATIO = 500
 """Unpacked to packed bytes; mediation files pack ten to thirty times."""
 
-MAX_SPAN = 20
-"""Lines that one record may span through line breaks in quoted fields."""
-
 _CHUNK = 16 * 1024 * 1024
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 # the library's types declare an instance where it has the class
 _DAMAGED = cast("type[Exception]", isal_zlib.IsalError)
 _MARK = b"\xef\xbb\xbf"
-_EXPONENT = r'(\w":\s*)(-?[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]+)(\s*[,}])'
-"""A number with an exponent after a key; within a text, a quote has a backslash before it."""
-
-_LINE: dict[str, type[pl.DataType]] = {"row": pl.Int64, "payload": pl.String}
+_AS_WRITTEN = r'(\w":\s*)(-?(?:[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]+|[0-9]{19,}))(\s*[,}])'
+"""A number with an exponent, or beyond 64 bits, after a key; within a text, a quote has a
+backslash before it."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Lines:
     @staticmethod
     def nothing() -> pl.DataFrame:
         """No ragged line."""
-        return pl.DataFrame(schema={**_LINE, "found": pl.Int64})
+        return pl.DataFrame(schema={**LINE, "found": pl.Int64})
 
 
 def unpack(content: bytes, name: str, encoding: str = "utf-8") -> bytes:
@@ -166,7 +164,7 @@ def read_table(
     so few columns, and further ones are left out (formats that newer releases append to). Text of
     one shape is read in one go; only text with a line of another is gone through line by line.
     """
-    shape = _Shape(len(names), separator, fewest)
+    shape = Shape(len(names), separator, fewest)
     columns = _read_uniform(text, names, shape, wanted, first_row=first_row, quoted=quoted)
     if columns is None:
         lines = numbered_lines(text).filter(pl.col("row") >= first_row)
@@ -179,7 +177,7 @@ def read_table(
 def _read_uniform(
     text: bytes,
     names: Sequence[str],
-    shape: "_Shape",
+    shape: Shape,
     wanted: Collection[str] | None,
     *,
     first_row: int,
@@ -206,14 +204,16 @@ def _read_uniform(
             # a line break inside quotes makes one record of several lines
             if columns.height != _count(text, b"\n", start) + (not text.endswith(b"\n")):
                 return None
-            if columns[names[-1]].null_count() and not _is_whole(columns, text, shape, start):
+            if columns[names[-1]].null_count() and not _is_whole(
+                columns, text, shape, start, quotes=quotes
+            ):
                 return None
             return columns.select(chosen)
         line = pl.col("line")
         cells = line.str.count_matches(shape.separator, literal=True) + 1
         # every line is one cell, as no text has this sign; a blank one fits nothing
         lines = read(
-            separator=_NO_SIGN, quote_char=None, schema=pl.Schema({"line": pl.String})
+            separator=NO_SIGN, quote_char=None, schema=pl.Schema({"line": pl.String})
         ).select(
             shape.of_cells(cells).fill_null(False).all().alias("fit"),
             cells.max().alias("widest"),
@@ -229,9 +229,6 @@ def _read_uniform(
         return columns if columns.height == height else None
     except (pl.exceptions.ComputeError, pl.exceptions.SchemaError):
         return None
-
-
-_NO_SIGN = "\x01"
 
 
 def _start_of(text: bytes, row: int) -> int:
@@ -252,18 +249,19 @@ def _count(text: bytes, sign: bytes, start: int) -> int:
 _BLOCK = 1 << 20
 
 
-def _is_whole(columns: pl.DataFrame, text: bytes, shape: "_Shape", start: int) -> bool:
+def _is_whole(
+    columns: pl.DataFrame, text: bytes, shape: Shape, start: int, *, quotes: bool
+) -> bool:
     """Whether no line had too few cells, though its last cell is empty.
 
     The reader refuses a line with too many; so a right total of separators outside the cells
     means that none has too few.
     """
-    wanted = (shape.width - 1) * columns.height
     found = _count(text, shape.separator.encode(), start)
-    if found > wanted:
+    if quotes:
         inside = columns.select(pl.all().str.count_matches(shape.separator, literal=True).sum())
         found -= sum(inside.row(0))
-    return found == wanted
+    return found == (shape.width - 1) * columns.height
 
 
 def read_separated(
@@ -279,11 +277,11 @@ def read_separated(
     A quoted field may hold separators, quotes written twice, and line breaks.
     """
     width = len(names)
-    shape = _Shape(width, separator, fewest)
-    unreadable = pl.DataFrame(schema=_LINE)
+    shape = Shape(width, separator, fewest)
+    unreadable = pl.DataFrame(schema=LINE)
     bare = pl.col("payload")
     if quoted:
-        lines, unreadable = _mend_quotes(lines, shape)
+        lines, unreadable = mend_quotes(lines, shape)
         bare = bare.str.replace_all(r'"[^"]*"', "")
     found = bare.str.count_matches(separator, literal=True).cast(pl.Int64) + 1
     counted = lines.with_columns(found.alias("found"))
@@ -292,7 +290,7 @@ def read_separated(
     unreadable = unreadable.with_columns(pl.lit(None, pl.Int64).alias("found"))
     ragged = pl.concat([counted.filter(~fits), unreadable]).sort("row")
     if good.is_empty():
-        return Lines(pl.DataFrame(schema={**dict.fromkeys(names, pl.String), **_LINE}), ragged)
+        return Lines(pl.DataFrame(schema={**dict.fromkeys(names, pl.String), **LINE}), ragged)
     widest = good["found"].to_list()
     further = [f"further_{n}" for n in range(max(widest) - width)]
     columns = pl.read_csv(
@@ -306,113 +304,19 @@ def read_separated(
     return Lines(trimmed(columns).hstack(good.select("row", "payload")), ragged)
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """What a line must look like: its columns, and quotes only around whole fields."""
-
-    width: int
-    separator: str
-    fewest: int | None
-
-    @property
-    def pattern(self) -> str:
-        """A regular expression of lines whose quotes stand around whole fields, or nowhere."""
-        mark = re.escape(self.separator)
-        return rf'^(?:(?:"(?:[^"]|"")*"|[^"{mark}]*)(?:{mark}|$))*$'
-
-    def is_of(self, cells: int) -> bool:
-        """Whether a number of columns is right."""
-        return cells == self.width if self.fewest is None else cells >= self.fewest
-
-    def of_cells(self, cells: pl.Expr) -> pl.Expr:
-        """The same for a column of numbers."""
-        return cells == self.width if self.fewest is None else cells >= self.fewest
-
-    def fits(self, payload: str) -> bool:
-        """Whether a record is well formed."""
-        return bool(re.match(self.pattern, payload)) and self.is_of(
-            re.sub(r'"[^"]*"', "", payload).count(self.separator) + 1
-        )
-
-    def requoted(self, payload: str) -> str | None:
-        """A line of quoted fields whose inner quotes were not doubled, as it should be.
-
-        Such a line begins and ends with a quote and changes fields only at quote, separator,
-        quote; with the right number of fields there is one way to read it. Where lines may have
-        further columns, quotes may stand in the middle of a field too, in pairs.
-        """
-        if len(payload) < 2 or payload[0] != '"' or payload[-1] != '"':
-            return self._paired(payload) if self.fewest is not None else None
-        edge = f'"{self.separator}"'
-        cells = payload[1:-1].split(edge)
-        if not self.is_of(len(cells)):
-            return None
-        return f'"{edge.join(cell.replace(chr(34), chr(34) * 2) for cell in cells)}"'
-
-    def _paired(self, payload: str) -> str | None:
-        """A line in which pairs of quotes stand anywhere and keep their separators together."""
-        parts = payload.split('"')
-        if len(parts) % 2 == 0:
-            return None
-        inside = [part.replace(self.separator, _NO_SIGN) for part in parts[1::2]]
-        parts[1::2] = inside
-        cells = '""'.join(parts).split(self.separator)
-        if not self.is_of(len(cells)):
-            return None
-        return self.separator.join(f'"{cell}"' for cell in cells).replace(_NO_SIGN, self.separator)
-
-
-def _mend_quotes(lines: pl.DataFrame, shape: _Shape) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Lines with well-formed quotes, and those that cannot be read.
-
-    Only lines whose quotes are odd are looked at: a line of quoted fields with bare quotes in
-    them is written anew, and lines over which one quoted field runs become one.
-    """
-    broken = lines.filter(
-        pl.col("payload").str.contains('"', literal=True)
-        & ~pl.col("payload").str.contains(shape.pattern)
-    )
-    if broken.is_empty():
-        return lines, broken
-    row_of = dict(lines.iter_rows())
-    anew: dict[int, str] = {}
-    swallowed: set[int] = set()
-    candidates = broken["row"].to_list()
-    for at, row in enumerate(candidates):
-        if row in swallowed:
-            continue
-        written = shape.requoted(row_of[row])
-        for end in candidates[at + 1 :] if written is None else ():
-            if end - row >= MAX_SPAN:
-                break
-            span = [n for n in range(row, end + 1) if n in row_of]
-            whole = "\n".join(row_of[n] for n in span)
-            if shape.fits(whole):
-                written = whole
-                swallowed.update(span[1:])
-                break
-        if written is not None:
-            anew[row] = written
-    taken = {*anew, *swallowed}
-    mended = pl.DataFrame(list(anew.items()), schema=pl.Schema(_LINE), orient="row")
-    readable = pl.concat(
-        [lines.filter(~pl.col("row").is_in(candidates) & ~pl.col("row").is_in(swallowed)), mended]
-    ).sort("row")
-    return readable, broken.filter(~pl.col("row").is_in(taken))
-
-
 def read_objects(text: bytes, names: Sequence[str]) -> Lines:
     """Read JSON lines: an object a line, its values as text; other lines are set aside.
 
     So is an object with a name that is none of `names`: its value would be lost. A number that
-    is written with an exponent stays as it is written, for its digits may have been rounded.
+    is written with an exponent, or is beyond 64 bits, stays as it is written, for its digits may
+    have been rounded.
     """
     plain = _read_plain_objects(text, names)
     if plain is not None:
         rows = pl.int_range(1, plain.height + 1, dtype=pl.Int64, eager=True)
         return Lines(_trimmed_of(plain, text).with_columns(rows.alias("row")), Lines.nothing())
     lines = numbered_lines(text).with_columns(
-        pl.col("payload").str.replace_all(_EXPONENT, '$1"$2"$3').alias("object")
+        pl.col("payload").str.replace_all(_AS_WRITTEN, '$1"$2"$3').alias("object")
     )
     # a key that is not known, or a line that is no object, is seen before anything is read
     with duckdb.connect() as connection:
@@ -432,15 +336,38 @@ def read_objects(text: bytes, names: Sequence[str]) -> Lines:
             {"names": list(names)},
         ).pl()["fits"]
     good, wrong = lines.filter(fits), lines.filter(~fits)
-    schema = dict.fromkeys(names, pl.String)
-    columns = pl.DataFrame(schema=schema)
-    if good.height:
-        body = "\n".join(good["object"].to_list()).encode()
-        columns = pl.read_ndjson(io.BytesIO(body), schema=schema)
+    try:
+        columns = _objects(good["object"], names)
+    except pl.exceptions.ComputeError:
+        # some lines are right to one reader and not to the other
+        strict = good["object"].map_elements(_is_strict, return_dtype=pl.Boolean)
+        good, wrong = good.filter(strict), pl.concat([wrong, good.filter(~strict)]).sort("row")
+        columns = _objects(good["object"], names)
     return Lines(
         trimmed(columns).hstack(good.select("row")),
         wrong.select("row", "payload", pl.lit(None, pl.Int64).alias("found")),
     )
+
+
+def _objects(lines: pl.Series, names: Sequence[str]) -> pl.DataFrame:
+    """The values of JSON objects as text columns."""
+    schema = dict.fromkeys(names, pl.String)
+    if lines.is_empty():
+        return pl.DataFrame(schema=schema)
+    return pl.read_ndjson(io.BytesIO("\n".join(lines.to_list()).encode()), schema=schema)
+
+
+def _is_strict(line: str) -> bool:
+    """Whether a line is JSON to the letter of its standard: no NaN, no comma at the end."""
+    try:
+        json.loads(line, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number of JSON")
 
 
 def _read_plain_objects(text: bytes, names: Sequence[str]) -> pl.DataFrame | None:
@@ -457,7 +384,7 @@ def _read_plain_objects(text: bytes, names: Sequence[str]) -> pl.DataFrame | Non
             pl.scan_csv(
                 text,
                 has_header=False,
-                separator=_NO_SIGN,
+                separator=NO_SIGN,
                 quote_char=None,
                 schema=pl.Schema({"line": pl.String}),
             )
