@@ -46,6 +46,18 @@ BAD_CELLS = [
         "end_time",
         "2026-03-10T12:00:05.249Z",
     ),
+    (
+        {"answer_time": "2026-03-01T12:00:05Z", "duration_ms": ""},
+        "NEGATIVE_DURATION",
+        "answer_time",
+        "2026-03-01T12:00:05Z",
+    ),
+    (
+        {"setup_time": "1970-01-01T00:00:00Z", "answer_time": "", "duration_ms": "", "end_time": ""},
+        "BAD_TIME",
+        "setup_time",
+        "1970-01-01T00:00:00Z",
+    ),
     ({"duration_ms": "9e4"}, "BAD_NUMBER", "duration_ms", "9e4"),
     ({"duration_ms": "ninety"}, "BAD_NUMBER", "duration_ms", "ninety"),
     ({"duration_ms": "9" * 40}, "BAD_NUMBER", "duration_ms", "9" * 40),
@@ -165,6 +177,24 @@ def test_one_column_too_many_and_one_too_few_do_not_make_up_for_each_other() -> 
         (
             "sansay",
             sansay_row(),
+            sansay_row(f57=""),
+            ("BAD_NUMBER", "duration_ms", ""),
+        ),
+        (
+            "sansay",
+            sansay_row(),
+            sansay_row(f52="X"),
+            ("UNKNOWN_RECORD_TYPE", "record_type", "R X"),
+        ),
+        (
+            "freeswitch",
+            FREESWITCH_ROW,
+            FREESWITCH_ROW.replace('"90"', f'"{2**64 // 1000 + 1}"'),
+            ("OUT_OF_RANGE", "duration_ms", f"{2**64 // 1000 + 1}"),
+        ),
+        (
+            "sansay",
+            sansay_row(),
             sansay_row().rsplit(";", 1)[0],
             ("WRONG_COLUMN_COUNT", "line", "58 columns"),
         ),
@@ -261,3 +291,31 @@ def test_digits_of_other_scripts_are_no_digits(name: str) -> None:
     read = parse(table(line(), line(**cells), line()))
     assert rows_of(read.landed) == [2, 4]
     assert [refusal[2:] for refusal in refusals(read)] == [(name, DIGITS_OF_OTHERS[name])]
+
+
+def test_a_separator_in_quotes_does_not_make_up_for_one_that_a_line_lacks() -> None:
+    read = parse(table(line(call_id='"a,b"'), line().rsplit(",", 1)[0], line()))
+    assert rows_of(read.landed) == [2, 4]
+    assert refusals(read) == [(3, "WRONG_COLUMN_COUNT", "line", "17 columns")]
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ('{"service":"voice",}', "NOT_AN_OBJECT"),
+        ('{"service":"voice","quantity":NaN}', "NOT_AN_OBJECT"),
+        ('{"service":' + "[" * 5000 + "]" * 5000 + "}", "NOT_AN_OBJECT"),
+        (json.dumps({**GOOD, "duration_ms": 10**39}), "BAD_NUMBER"),
+    ],
+    ids=["comma", "NaN", "deep", "integer"],
+)
+def test_a_json_line_that_only_some_readers_take_costs_no_other(bad: str, reason: str) -> None:
+    good = json.dumps(GOOD)
+    read = parse(f"{good}\n{bad}\n{good}", source_of("canonical-jsonl"))
+    assert rows_of(read.landed) == [1, 3]
+    assert [(row, told) for row, told, _, _ in refusals(read)] == [(2, reason)]
+
+
+def test_a_call_may_be_answered_a_moment_before_it_was_set_up_by_two_clocks() -> None:
+    row = only(parse(table(line(setup_time="2026-03-10T12:00:07Z"))).landed)
+    assert row["duration_ms"] == 90_000

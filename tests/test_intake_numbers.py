@@ -206,3 +206,12 @@ def test_national_numbers_are_of_their_trunks_country() -> None:
     texts = pl.Series([written for written, _ in numbers])
     trunks = pl.Series([trunk for _, trunk in numbers])
     assert read_numbers(texts, trunks, site)["text"].to_list() == list(numbers.values())
+
+
+def test_a_technical_prefix_stands_before_called_numbers_alone() -> None:
+    read = parse(
+        table(line(a_number="998712345678", b_number="99442071234567")),
+        source_of(prefixes={TRUNK: "99"}),
+    )
+    row = only(read.landed)
+    assert (row["a_number"], row["b_number"]) == (998712345678, 442071234567)

@@ -366,6 +366,7 @@ def test_header_and_trailer_are_no_records_and_their_counts_hold() -> None:
     [
         (framed("3"), "holds 2 records, not the declared 3"),
         (framed("x"), "declares no number of records"),
+        (framed("2", "9" * 5000), "declares no number of seconds"),
         (framed("2", head=""), "does not begin with the header"),
         (framed("2").replace("TRL", "T"), "does not end with the trailer"),
     ],
@@ -373,3 +374,39 @@ def test_header_and_trailer_are_no_records_and_their_counts_hold() -> None:
 def test_a_file_that_contradicts_its_frame_is_refused(text: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         parse(text, FRAMED)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "ticks", "answered"),
+    [
+        ("01:50:00.0", "02:10:05.0", "120000", "2026-10-25 01:50:05"),
+        ("01:50:00.0", "02:10:05.0", "480000", "2026-10-25 00:50:05"),
+        ("01:50:00.0", "01:10:05.0", "120000", "2026-10-25 00:50:05"),
+    ],
+)
+def test_the_length_of_a_ribbon_call_tells_which_pass_of_a_repeated_hour_it_began_in(
+    start: str, end: str, ticks: str, answered: str
+) -> None:
+    day = "10/25/2026"
+    call = {**STOP, 6: day, 7: start, 10: "500", 11: day, 12: end, 14: ticks}
+    lisbon = RIBBON.model_copy(update={"zone": "Europe/Lisbon"})
+    row = only(parse(act(call, 310), lisbon).landed)
+    assert row["answer_time"] == utc(answered)
+    assert (row["end_time"] - row["answer_time"]).total_seconds() * 100 == int(ticks)
+
+
+@pytest.mark.parametrize(
+    ("word", "day", "answered"),
+    [
+        ("PDT", "NOV 01", "2026-11-01 08:30:05"),
+        ("PST", "NOV 01", "2026-11-01 09:30:05"),
+        ("PST", "JUL 01", "2026-07-01 09:30:05"),
+    ],
+)
+def test_the_zone_that_an_oracle_stamp_names_settles_its_pass(
+    word: str, day: str, answered: str
+) -> None:
+    stamps = {14: "01:30:00.000", 15: "01:30:05.000", 16: "01:31:35.000"}
+    cells = {f"f{n}": f"{time} {word} {day} 2026" for n, time in stamps.items()}
+    row = only(parse(oracle_row(**cells), ORACLE).landed)
+    assert (row["answer_time"], row["duration_ms"]) == (utc(answered), 90_000)

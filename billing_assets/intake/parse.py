@@ -175,7 +175,7 @@ def _canonical(columns: pl.DataFrame, preset: Preset) -> pl.DataFrame:
     west = pl.col(preset.minutes_west).fill_null("") if preset.minutes_west else nothing
     foreign = nothing
     if preset.foreign is not None:
-        foreign = pl.when(preset.foreign).then(pl.col(preset.kind).fill_null(""))
+        foreign = pl.when(preset.foreign).then(preset.kind.fill_null(""))
     return columns.select(
         "row",
         *(mapping.get(name, nothing).alias(name) for name in (*CANONICAL, "switch")),
@@ -200,10 +200,9 @@ def _normalised(
         times = settle(stamps["setup_time"], stamps["answer_time"], stamps["end_time"], reported)
     else:
         times = {name: stamps[name].first for name in STAMPS}
-    if preset.answer_after is not None:
-        after = _milliseconds(text["answer_after"], preset.unit_ms)
-        times = {**times, "answer_time": _later(times["setup_time"], after)}
-    a = read_numbers(text["a_number"], trunks["in_trunk"], source)
+    # a technical prefix chooses a route: it stands before the number that is called
+    caller = source.model_copy(update={"prefixes": {}}) if source.prefixes else source
+    a = read_numbers(text["a_number"], trunks["in_trunk"], caller)
     b = read_numbers(text["b_number"], trunks["in_trunk"], source)
     call = text.select(pl.concat_str(switch, pl.lit("|"), "call_id").alias("call")).to_series()
     wide = text.select(
@@ -276,26 +275,35 @@ def _states(service: pl.Series) -> pl.Expr:
     return pl.when(sms).then(state_of(status)).otherwise(status) if sms.any() else status
 
 
-def _later(stamps: pl.Series, milliseconds: pl.Series) -> pl.Series:
-    """Stamps so much later; null where either is."""
-    return pl.select(stamps + milliseconds.clip(0, LONGEST_MS) * pl.duration(milliseconds=1))[:, 0]
+def _later(stamps: Stamps, milliseconds: pl.Series) -> Stamps:
+    """Stamps so much later, at either pass; null where either is."""
+    by = milliseconds.clip(0, LONGEST_MS) * pl.duration(milliseconds=1)
+    first = pl.select(stamps.first + by)[:, 0]
+    return Stamps(first, None if stamps.second is None else pl.select(stamps.second + by)[:, 0])
 
 
 def _stamps(text: pl.DataFrame, source: Source, preset: Preset) -> dict[str, Stamps]:
     """The three stamps of each row, read in the preset's format."""
     if preset.minutes_west is None:
-        return {name: read_stamps(text[name], source.zone, preset.stamps) for name in STAMPS}
+        stamps = {name: read_stamps(text[name], source.zone, preset.stamps) for name in STAMPS}
+        if preset.answer_after is not None:
+            after = _milliseconds(text["answer_after"], preset.unit_ms)
+            stamps["answer_time"] = _later(stamps["setup_time"], after)
+        return stamps
     west = _whole(text["minutes_west"])
     return {name: shifted(read_stamps(text[name], "UTC", preset.stamps), west) for name in STAMPS}
 
 
 def _milliseconds(text: pl.Series, unit_ms: int) -> pl.Series:
-    """The reported duration as Int64 milliseconds; what stands past them is cut off."""
+    """The reported duration as Int64 milliseconds; what stands past them is cut off.
+
+    One beyond the longest is no more than beyond it: multiplied it could pass for another.
+    """
     if unit_ms != 1000 or not text.str.contains(".", literal=True).any():
-        return _whole(text) * unit_ms
+        return _whole(text).clip(upper_bound=LONGEST_MS + 1) * unit_ms
     parts = text.str.split_exact(".", 1).struct.unnest()
     fraction = parts.to_series(1).fill_null("").str.pad_end(3, "0").str.head(3)
-    return _whole(parts.to_series(0)) * 1000 + _whole(fraction)
+    return _whole(parts.to_series(0)).clip(upper_bound=LONGEST_MS + 1) * 1000 + _whole(fraction)
 
 
 _TOO_LONG = 19

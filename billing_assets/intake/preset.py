@@ -42,7 +42,7 @@ class Preset:
 
     `columns` are the file's in order; None: the file names them itself (a header, or the names of
     JSON objects), canonical ones where `named` is not given. `canonical` maps canonical names to
-    expressions over them. `kind` is the column of the row's type: rows that `foreign` tells are no
+    expressions over them. `kind` is the row's type: rows that `foreign` tells are no
     records of this kind at all (rejected), those that `passed_over` tells are records but not to
     be billed (filtered); `closing` rows end a call that another row begins, and have no parties
     of their own. `stamps` is the time format; `minutes_west` a column of minutes west of GMT
@@ -57,7 +57,7 @@ class Preset:
     separator: str = ","
     named: tuple[str, ...] | None = None
     canonical: Mapping[str, pl.Expr] = field(default_factory=dict)
-    kind: str = "type"
+    kind: pl.Expr = pl.col("type")  # noqa: RUF009 - an expression is never changed
     foreign: pl.Expr | None = None
     passed_over: pl.Expr | None = None
     closing: pl.Expr | None = None
@@ -82,9 +82,9 @@ class Preset:
             self.closing,
             self.answer_after,
         ]
-        names = {name for one in made if one is not None for name in one.meta.root_names()}
         if self.foreign is not None:
-            names.add(self.kind)
+            made.append(self.kind)
+        names = {name for one in made if one is not None for name in one.meta.root_names()}
         return names | ({self.minutes_west} if self.minutes_west else set())
 
 

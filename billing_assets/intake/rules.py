@@ -1,11 +1,17 @@
 """What may be wrong with a record: each rule with its reason, and the field that shows it."""
 
+from datetime import timedelta
+
 import polars as pl
 
+from billing_assets.intake.times import TOLERANCE_MS
 from billing_assets.reference.models import Service
 
 LONGEST_MS = 31 * 86_400_000
 """A record that lasts longer than a month is a mistake."""
+
+CLOCKS = timedelta(milliseconds=TOLERANCE_MS)
+"""A call may be answered so long before it was set up, by two clocks or whole seconds."""
 
 STAMPS = ("setup_time", "answer_time", "end_time")
 WHOLE = ("routing_number", "serving_network", "quantity", "record_sequence", "part")
@@ -38,7 +44,7 @@ def rules() -> list[tuple[pl.Expr, str, str]]:
         (pl.col("setup_time").is_null(), "MISSING_FIELD", "setup_time"),
         *(
             (~pl.col(name).is_between(*_TIMES), "BAD_TIME", name)
-            for name in (*STAMPS[1:], STAMPS[0])
+            for name in ("answer_time", "setup_time", "end_time")
         ),
         (day.is_null(), "BAD_TIME", "setup_time"),
         no_digits("answer_after", r"^[0-9]{1,9}$"),
@@ -54,6 +60,11 @@ def rules() -> list[tuple[pl.Expr, str, str]]:
             "duration_ms",
         ),
         (pl.col("_duration_ms").str.starts_with("-"), "NEGATIVE_DURATION", "duration_ms"),
+        (
+            pl.col("answer_time") < pl.col("setup_time") - CLOCKS,
+            "NEGATIVE_DURATION",
+            "answer_time",
+        ),
         (pl.col("end_time") < pl.col("answer_time"), "NEGATIVE_DURATION", "end_time"),
         (pl.col("end_time") < pl.col("setup_time"), "NEGATIVE_DURATION", "end_time"),
         (pl.col("_reported") > LONGEST_MS, "OUT_OF_RANGE", "duration_ms"),

@@ -48,7 +48,7 @@ def kamailio_acc(source: Source) -> Preset:
     call = pl.concat_str("callid", pl.lit("|"), in_order[0], pl.lit("|"), in_order[1])
     return Preset(
         columns=columns,
-        kind="method",
+        kind=pl.col("method"),
         nulls=_NULLS,
         foreign=~pl.col("method").str.contains("^[A-Z]{3,20}$").fill_null(False),
         passed_over=~(begins | (ends & taken)).fill_null(False),
@@ -107,7 +107,7 @@ def opensips_acc(source: Source) -> Preset:
     answered = pl.col("sip_code") == "200"
     return Preset(
         columns=columns,
-        kind="method",
+        kind=pl.col("method"),
         nulls=_NULLS,
         unit_ms=1000,
         foreign=~pl.col("method").str.contains("^[A-Z]{3,20}$").fill_null(False),
@@ -140,7 +140,7 @@ def kannel(_: Source) -> Preset:
     own_side = pl.coalesce(bracket("ACT"), bracket("SVC"))
     return Preset(
         columns=("line",),
-        kind="line",
+        kind=line,
         separator="\x1f",
         quoted=False,
         redact=without_texts,

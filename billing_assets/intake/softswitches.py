@@ -253,10 +253,11 @@ def _channel(column: str) -> pl.Expr:
 def sansay(_: Source) -> Preset:
     """Sansay VSXi: 59 columns or more; only final routes (`R` with `F`) are records to bill.
 
-    Stamps have whole seconds and minutes west of GMT beside them; the duration that counts is
-    the switch's own in milliseconds. B is the number that the customer dialled.
+    A route that is neither final nor intermediate is refused. Stamps have whole seconds and
+    minutes west of GMT beside them; the duration that counts is the switch's own in milliseconds.
+    B is the number that the customer dialled.
     """
-    kind, route = pl.col("type"), pl.col("final_route")
+    kind, route, duration = pl.col("type"), pl.col("final_route"), pl.col("duration_ms")
     return Preset(
         columns=SANSAY,
         separator=";",
@@ -264,16 +265,22 @@ def sansay(_: Source) -> Preset:
         fewest=len(SANSAY),
         stamps="%a %b %d %H:%M:%S %Y",
         minutes_west="minutes_west",
-        foreign=~(kind.is_in(["R", "A"]).fill_null(False)),
+        kind=pl.concat_str(kind, route, separator=" ", ignore_nulls=True),
+        foreign=~((kind == "A") | ((kind == "R") & route.is_in(["F", "I"]))).fill_null(False),
         passed_over=(kind == "A") | (route == "I").fill_null(False),
         canonical={
             "service": pl.lit("voice"),
             "in_trunk": pl.col("orig_trunk"),
             "out_trunk": pl.col("term_trunk"),
             "setup_time": pl.col("start"),
-            "answer_time": pl.when(~pl.col("duration_ms").str.contains("^0+$")).then("answer"),
+            "answer_time": pl.when(duration.str.contains("^0+$").not_().fill_null(True)).then(
+                "answer"
+            ),
             "end_time": pl.col("release"),
-            "duration_ms": pl.col("duration_ms"),
+            # an answered call that does not say how long it lasted is refused
+            "duration_ms": pl.when(pl.col("answer").is_not_null())
+            .then(duration.fill_null(""))
+            .otherwise(duration),
             "a_number": pl.col("orig_source"),
             "b_number": pl.col("orig_destination"),
             "status": pl.col("cause"),
@@ -325,27 +332,34 @@ _RIBBON_OTHERS = ("START", "INTERMEDIATE", "REBOOT", "SWITCHOVER", "SW_CHANGE")
 def oracle(source: Source) -> Preset:
     """Oracle (Acme Packet) local CDR files: rows of status 2 (Stop), 24 columns or more.
 
-    Stamps name their zone ('15:54:56.868 PST DEC 18 2017'): it must be the source's. Numbers are
-    those in the SIP URIs; trunks are realms.
+    Stamps name their zone ('15:54:56.868 PST DEC 18 2017'): it must be the source's, and tells
+    winter from summer time. Numbers are those in the SIP URIs; trunks are realms.
     """
-    status = pl.col("status")
+    status, offsets = pl.col("status"), _offsets(source.zone)
     uri = r"(?i)(?:sips?|tel):([^@;>\"]+)"
 
     def stamp(name: str) -> pl.Expr:
         text = pl.col(name)
-        ours = text.str.extract(r"^\S+ (\S+) ", 1).is_in(_abbreviations(source.zone))
+        zone = text.str.extract(r"^\S+ (\S+) ", 1)
+        offset = zone.replace_strict(offsets, default=None, return_dtype=pl.String)
         never = text.str.starts_with(_NEVER) & text.str.ends_with(" 1970")
-        plain = text.str.replace(r"^(\S+) \S+ ", "$1 ")
-        return pl.when(~never).then(pl.when(ours).then(plain).otherwise(text))
+        made = pl.concat_str(
+            text.str.extract(r"^(\S+) ", 1),
+            pl.lit(" "),
+            offset,
+            pl.lit(" "),
+            text.str.extract(r"^\S+ \S+ (.*)$", 1),
+        )
+        return pl.when(~never).then(pl.coalesce(made, text))
 
     def number(name: str) -> pl.Expr:
         return pl.coalesce(pl.col(name).str.extract(uri, 1), pl.col(name))
 
     return Preset(
         columns=_ORACLE,
-        kind="status",
+        kind=status,
         fewest=len(_ORACLE),
-        stamps="%H:%M:%S%.f %b %d %Y",
+        stamps="%H:%M:%S%.f %z %b %d %Y",
         unit_ms=1000,
         foreign=~status.is_in(["1", "2", "3"]).fill_null(False),
         passed_over=status.is_in(["1", "3"]).fill_null(False),
@@ -365,8 +379,9 @@ def oracle(source: Source) -> Preset:
     )
 
 
-def _abbreviations(zone: str) -> list[str]:
-    """Names of a zone's winter and summer time, as stamps have them."""
+def _offsets(zone: str) -> dict[str, str]:
+    """Offsets of a zone's winter and summer time by their names, as stamps have them."""
     place = ZoneInfo(zone)
-    names = {datetime(2026, month, 1, tzinfo=place).tzname() or "" for month in (1, 7)}
-    return sorted(names | ({"UTC", "GMT"} if "UTC" in names else set()))
+    times = [datetime(2026, month, 1, tzinfo=place) for month in (1, 7)]
+    named = {f"{time:%Z}": f"{time:%z}" for time in times}
+    return named | ({"UTC": "+0000", "GMT": "+0000"} if "UTC" in named else {})

@@ -28,7 +28,7 @@ _SHAPES = (
 )
 """Usual shapes: format, length in bytes, and whether it is UTC."""
 
-_TOLERANCE_MS = 2_000
+TOLERANCE_MS = 2_000
 """Stamps of whole seconds and a duration may differ by this and still agree."""
 
 
@@ -81,7 +81,7 @@ def read_stamps(text: pl.Series, zone: str, form: str = ISO) -> Stamps:
     if form == EPOCH:
         return Stamps(_epoch(text))
     if form != ISO:
-        return _of_zone(text.str.to_datetime(form, strict=False, time_unit="us"), zone)
+        return _typed(text.str.to_datetime(form, strict=False, time_unit="us"), zone)
     # files write one shape in all rows: such a column is read several times faster
     for shape, length, utc in _SHAPES:
         if (text.str.len_bytes() == length).all():
@@ -192,12 +192,12 @@ def settle(
 
     def agrees(answer: str, end: str) -> pl.Expr:
         elapsed = (pl.col(end) - pl.col(answer)).dt.total_milliseconds()
-        return ((elapsed - pl.col("duration")).abs() <= _TOLERANCE_MS).fill_null(True)
+        return ((elapsed - pl.col("duration")).abs() <= TOLERANCE_MS).fill_null(True)
 
     def ordered(answer: str, end: str) -> pl.Expr:
         begin = pl.coalesce(answer, "setup_1")
         rings = (begin - pl.col("setup_1")).dt.total_milliseconds()
-        kept = (rings >= -_TOLERANCE_MS, begin <= pl.col(end))
+        kept = (rings >= -TOLERANCE_MS, begin <= pl.col(end))
         return pl.all_horizontal(one.fill_null(True) for one in kept)
 
     ways = [(a, e) for a in ("answer_1", "answer_2") for e in ("end_1", "end_2")]

@@ -104,7 +104,8 @@ class Source(Form):
     Files of a source lie in the inbox folder of its name. `pattern` is a regular expression of
     the file name with a named group `sequence`; sequences run from 1 to `sequence_wrap`. Local
     stamps are in `zone`; national numbers belong to `country_code`, or to their trunk's country
-    by `countries`; `prefixes` are technical prefixes stripped by trunk ('switch/trunk group').
+    by `countries`; `prefixes` are technical prefixes of called numbers, stripped by trunk
+    ('switch/trunk group').
     `options` are the preset's own; the preset `mapping` has its `mapping` instead.
 
     A `header` and a `trailer` are lines around the records, whose counts must be right. A file
