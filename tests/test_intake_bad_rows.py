@@ -53,7 +53,7 @@ BAD_CELLS = [
         "2026-03-01T12:00:05Z",
     ),
     (
-        {"setup_time": "1970-01-01T00:00:00Z", "answer_time": "", "duration_ms": "", "end_time": ""},
+        {"setup_time": "1970-01-01T00:00:00Z", "answer_time": "", "end_time": "", "status": "1"},
         "BAD_TIME",
         "setup_time",
         "1970-01-01T00:00:00Z",

@@ -1,15 +1,18 @@
 """Files from the inbox to the lake and the log: once each, whatever dies on the way."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from billing_assets.core.ids import sha256_of
 from billing_assets.intake.landing import make_day
+from billing_assets.intake.parse import ParsedFile
 from billing_assets.lake.tables import DUPLICATE, LANDED, REJECTED, XDR
 from billing_assets.registry.schema import FileState
 from tests.support.intake import line, packed, source_of, table
@@ -302,3 +305,79 @@ def test_two_runs_over_one_inbox_at_once_land_every_file_once(home: IntakeHome) 
     assert home.rows(LANDED).height == 6
     assert home.names(home.inbox) == []
     assert len(home.names(home.quarantine)) == 2, "the file and its reason"
+
+
+def test_what_is_added_to_a_file_while_it_is_taken_in_is_not_lost(
+    home: IntakeHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = home.put("s1_000001.csv", table(line()))
+    intake = home.intake()
+    parse = intake._parse
+
+    def parse_and_grow(*args: Any) -> ParsedFile:
+        with path.open("a") as file:
+            file.write(line(call_id="c2", record_sequence="2") + "\n")
+        return parse(*args)
+
+    monkeypatch.setattr(intake, "_parse", parse_and_grow)
+    report = intake.take_in(home.inbox, SOURCES)
+    assert [problem.message[:7] for problem in report.problems] == ["changed"]
+    assert home.names(home.inbox) == ["s1/s1_000001.csv"]
+    again = home.take_in()
+    assert (again.landed, again.received) == (["s1_000001.csv"], 2)
+    assert home.names(home.inbox) == []
+
+
+def test_a_file_that_grows_while_it_is_read_waits(
+    home: IntakeHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = home.put("s1_000001.csv", table(line()))
+    read = Path.read_bytes
+
+    def read_and_grow(self: Path) -> bytes:
+        content = read(self)
+        if self == path:
+            with path.open("a") as file:
+                file.write(line(call_id="c2"))
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", read_and_grow)
+    report = home.take_in()
+    assert (report.landed, [one.message for one in report.problems]) == ([], ["still grows"])
+    assert home.names(home.inbox) == ["s1/s1_000001.csv"]
+
+
+def test_files_that_cannot_be_taken_are_told_and_stop_no_other(
+    home: IntakeHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.put("s1_000001.csv", table(line()))
+    home.put("s1_000002.csv", table(line(call_id="c2")))
+    home.put("further/s1_000003.csv", table(line(call_id="c3")))
+    home.put("n" * 230 + "_000004.csv", table(line(call_id="c4")))
+    (home.inbox / "s1_000005.csv").write_text(table(line(call_id="c5")))
+    (home.inbox / "s1" / os.fsdecode(b"s1_\xff_000006.csv")).write_text(table(line(call_id="c6")))
+    read = Path.read_bytes
+
+    def denied(self: Path) -> bytes:
+        if self.name == "s1_000002.csv":
+            raise PermissionError(13, "Permission denied")
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    report = home.take_in()
+    assert report.landed == ["s1_000001.csv"]
+    assert sorted(one.message for one in report.problems) == [
+        "cannot be read: Permission denied",
+        "has a name of more than 200 bytes",
+        "has a name that is not UTF-8",
+        "is a folder below a source's own: not looked into",
+        "lies beside the folders of the sources, and in none of them",
+    ]
+
+
+def test_a_date_in_a_files_name_is_no_number_of_a_sequence(home: IntakeHome) -> None:
+    home.put("cdr_20260310120000123456789.csv", table(line()))
+    report = home.take_in()
+    (entry,) = home.registry.files.of_source("s1")
+    assert (report.landed, entry.sequence) == (["cdr_20260310120000123456789.csv"], None)
+    assert "has no number up to 999999" in report.warnings[0].message

@@ -4,8 +4,10 @@ Nothing is read here but names and checksums; no file is moved or judged.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from billing_assets.reference.sources import Source
 
 _ARRIVING = (".part", ".tmp", ".filepart")
 """Endings under which transfers write: such a file is not here yet."""
+
+_LONGEST_NAME = 200
+"""Bytes of a name to which the endings of a checksum and a reason can be added."""
 
 CHECKSUMS = ("md5", "sha256")
 """Endings of files that state the checksum of the file beside them."""
@@ -28,16 +33,30 @@ class Waiting:
     source: Source
     sidecar: Path | None = None
 
-    @property
-    def copy(self) -> int:
-        """What tells this copy from another one under the same name."""
-        return self.path.stat().st_ctime_ns
+    def seen(self) -> "Seen":
+        """The file as it is now; raises `FileNotFoundError` when it is gone."""
+        found = self.path.stat()
+        return Seen(found.st_ctime_ns, found.st_size)
 
-    def leave(self) -> None:
-        """Remove the file and its checksum from the inbox."""
+    def leave(self, seen: "Seen") -> bool:
+        """Remove the file and its checksum from the inbox; False when it changed since it was
+        seen: what was written to it since then would be lost, so both stay."""
+        with suppress(FileNotFoundError):
+            if self.seen() != seen:
+                return False
         for path in (self.path, self.sidecar):
             if path is not None:
                 path.unlink(missing_ok=True)
+        return True
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What tells a copy from another one under the same name, or from itself once it grew: when
+    it was last changed, in nanoseconds, and its bytes."""
+
+    changed: int
+    size: int
 
 
 def waiting_files(
@@ -47,8 +66,13 @@ def waiting_files(
 
     Folders and files that cannot be used stay where they are and are told in `problems`.
     """
+    problems += [
+        Problem("lies beside the folders of the sources, and in none of them", _shown(path))
+        for path in sorted(inbox.glob("*"))
+        if _is_here(path)
+    ]
     for folder in sorted(path for path in inbox.glob("*") if path.is_dir()):
-        files = [path for path in sorted(folder.iterdir()) if _is_here(path)]
+        files = list(_usable(folder, problems))
         if not files:
             continue
         source = sources.get(folder.name)
@@ -76,6 +100,27 @@ def waiting_files(
                 )
             else:
                 yield Waiting(path, source, sidecar)
+
+
+def _usable(folder: Path, problems: list[Problem]) -> Iterator[Path]:
+    """A folder's files that have arrived, in the order of their names."""
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and any(map(_is_here, path.iterdir())):
+            problems.append(Problem("is a folder below a source's own: not looked into", str(path)))
+        elif _is_here(path):
+            name = os.fsencode(path.name)
+            if len(name) > _LONGEST_NAME:
+                message = f"has a name of more than {_LONGEST_NAME} bytes"
+                problems.append(Problem(message, _shown(path)))
+            elif name.decode(errors="replace") != path.name:
+                problems.append(Problem("has a name that is not UTF-8", _shown(path)))
+            else:
+                yield path
+
+
+def _shown(path: Path) -> str:
+    """A path that can be printed, whatever bytes its name has."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def _sidecar_of(path: Path, source: Source) -> Path | None:
@@ -126,9 +171,14 @@ def check_source(source: Source) -> None:
 
 
 def sequence_of(source: Source, name: str) -> int | None:
-    """The file's number at its source, by the source's pattern; None when the name has none."""
+    """The file's number at its source, by the source's pattern; None when the name has none.
+
+    Digits past the last number of the sequence are none: a date, or a time.
+    """
     found = re.match(source.pattern, name)
-    return int(found["sequence"]) if found and (found["sequence"] or "").isdecimal() else None
+    digits = (found["sequence"] or "") if found else ""
+    number = int(digits) if digits.isdecimal() else None
+    return None if number is None or number > source.sequence_wrap else number
 
 
 def _is_here(path: Path) -> bool:

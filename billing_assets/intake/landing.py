@@ -18,7 +18,7 @@ import polars as pl
 
 from billing_assets.core.errors import BillingError, InputError, Problem
 from billing_assets.core.ids import sha256_of, sha256_of_file
-from billing_assets.intake.inbox import Waiting, check_sum, sequence_of, waiting_files
+from billing_assets.intake.inbox import Seen, Waiting, check_sum, sequence_of, waiting_files
 from billing_assets.intake.parse import ParsedFile, kept_content, parse_file
 from billing_assets.intake.resolve import NEAR, Resolved, around, resolve_day
 from billing_assets.lake.store import Lake
@@ -66,7 +66,7 @@ class _Arrived:
 
     file: Waiting
     content: bytes
-    copy: int
+    seen: Seen
     facts: FileFacts
     damage: InputError | None
 
@@ -76,6 +76,7 @@ class _Taken:
     """A parsed file that waits for its batch."""
 
     file: Waiting
+    seen: Seen
     arrival: Arrival
     parsed: ParsedFile
 
@@ -147,14 +148,21 @@ class Intake:
         arrived = []
         for file in group:
             try:
-                copy, content = file.copy, file.path.read_bytes()
+                seen, content = file.seen(), file.path.read_bytes()
+                damage = _torn(file, content)
+                grows = file.seen() != seen
             except FileNotFoundError:
                 continue
-            damage = None
+            except OSError as error:
+                message = f"cannot be read: {error.strerror}"
+                self.report.problems.append(Problem(message, file.path.name))
+                continue
+            if grows:
+                self.report.problems.append(Problem("still grows", file.path.name))
+                continue
             try:
-                if file.sidecar is not None:
-                    check_sum(content, file.path.name, file.sidecar)
-                content = kept_content(content, file.path.name, file.source)
+                if damage is None:
+                    content = kept_content(content, file.path.name, file.source)
             except InputError as error:
                 damage = error
             sha256 = sha256_of(content)
@@ -168,7 +176,7 @@ class Intake:
                 sequence=sequence_of(file.source, file.path.name),
                 archive_path=sha256,
             )
-            arrived.append(_Arrived(file, content, copy, facts, damage))
+            arrived.append(_Arrived(file, content, seen, facts, damage))
         return arrived
 
     def _on_its_way(self) -> set[str]:
@@ -181,9 +189,15 @@ class Intake:
     def _tell_again(self, one: _Arrived) -> None:
         """Log another delivery of a landed content, unless it is the copy that landed."""
         log = self.registry.files
-        if log.redelivered(one.facts, one.copy, now=self.now, who=self.who):
+        if log.redelivered(one.facts, one.seen.changed, now=self.now, who=self.who):
             self.report.redelivered.append(one.facts.name)
-        one.file.leave()
+        self._leave(one.file, one.seen)
+
+    def _leave(self, file: Waiting, seen: Seen) -> None:
+        """Take a file from the inbox, unless it is another one by now."""
+        if not file.leave(seen):
+            message = "changed after it was read: it stays, to be taken in as it is now"
+            self.report.problems.append(Problem(message, file.path.name))
 
     def _parse(self, arrived: _Arrived, key: int, came: datetime) -> ParsedFile:
         """Archive and parse one file; raises `InputError` when it is refused."""
@@ -202,7 +216,7 @@ class Intake:
             )
         except InputError:
             raise
-        except (BillingError, duckdb.Error, pl.exceptions.PolarsError) as error:
+        except (BillingError, duckdb.Error, pl.exceptions.PolarsError, ValueError) as error:
             # no file may stop the others, whatever is in it
             reason = " ".join(str(error).split())[:200]
             raise InputError(
@@ -220,9 +234,8 @@ class Intake:
                 self._refuse(arrived, error)
                 continue
             facts = replace(arrived.facts, totals=parsed.totals)
-            self._batch.append(
-                _Taken(arrived.file, Arrival(facts, parsed.counts, arrived.copy), parsed)
-            )
+            arrival = Arrival(facts, parsed.counts, arrived.seen.changed)
+            self._batch.append(_Taken(arrived.file, arrived.seen, arrival, parsed))
             if sum(one.parsed.received for one in self._batch) >= BATCH_ROWS:
                 self._land()
 
@@ -238,14 +251,15 @@ class Intake:
         reason = "\n".join(str(problem) for problem in error.problems)
         (folder / f"{kept.name}.reason.txt").write_text(reason + "\n")
         refused = replace(arrived.facts, state=FileState.QUARANTINED, message=reason)
-        self.registry.files.record(refused, copy=arrived.copy, now=self.now, who=self.who)
+        self.registry.files.record(refused, copy=arrived.seen.changed, now=self.now, who=self.who)
         if arrived.damage is None:
             # not as it came: what may not be kept is taken out
             kept.write_bytes(arrived.content)
         else:
             with suppress(FileNotFoundError):
-                path.replace(kept)
-        arrived.file.leave()
+                if arrived.file.seen() == arrived.seen:
+                    path.replace(kept)
+        self._leave(arrived.file, arrived.seen)
         self.report.quarantined += error.problems
 
     def _land(self) -> None:
@@ -264,7 +278,7 @@ class Intake:
             self.lake.replace_slice(table, rows, part)
         self.registry.files.record_all([one.arrival for one in batch], now=self.now, who=self.who)
         for one in batch:
-            one.file.leave()
+            self._leave(one.file, one.seen)
             self._count(one)
 
     def _count(self, one: _Taken) -> None:
@@ -279,8 +293,11 @@ class Intake:
             report.days.update(around(day))
         report.warnings += parsed.warnings
         if facts.sequence is None:
-            pattern = one.file.source.pattern
-            report.warnings.append(Problem(f"has no number by the pattern {pattern!r}", facts.name))
+            source = one.file.source
+            message = (
+                f"has no number up to {source.sequence_wrap} by the pattern {source.pattern!r}"
+            )
+            report.warnings.append(Problem(message, facts.name))
         report.problems += [
             Problem(row["reason"], facts.name, row["row"], row["field"], row["value"])
             for row in parsed.rejected.head(_TOLD_ROWS).iter_rows(named=True)
@@ -309,6 +326,16 @@ def make_day(lake: Lake, day: date, now: datetime) -> Resolved:
     lake.replace_slice(PARTIAL, resolved.partial, {"day": day})
     lake.replace_slice(SUSPENSE, resolved.suspense, {"day": day, "stage": "xdr"})
     return resolved
+
+
+def _torn(file: Waiting, content: bytes) -> InputError | None:
+    """Why a file is not as its checksum says, if there is one and it is not."""
+    try:
+        if file.sidecar is not None:
+            check_sum(content, file.path.name, file.sidecar)
+    except InputError as error:
+        return error
+    return None
 
 
 def _groups(waiting: Sequence[Waiting]) -> Iterator[list[Waiting]]:
