@@ -24,7 +24,6 @@ from billing_assets.charging.cycles import ad_hoc_cycle, registered_cycle
 from billing_assets.cli.demo_correction import correction
 from billing_assets.cli.output import JSON_HELP, console, print_json, show
 from billing_assets.cli.reference import approve_version, load_folder
-from billing_assets.cli.runs import landed_days
 from billing_assets.core.errors import BillingError
 from billing_assets.core.money import Rounding, minor_units, round_amount
 from billing_assets.core.settings import Settings
@@ -132,14 +131,11 @@ def demo(
                 defects=defects,
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
-        before = landed_days(home)
         with _step(progress, "load and approve reference data"):
             _reference(home)
         with _step(progress, "take in files"):
             runs.take_in()
-        landed = landed_days(home)
-        changed = {day for day, count in landed.items() if before.get(day) != count}
-        days = sorted(changed.union(runs.unrated(landed)))
+        days = runs.to_make()
         with _step(progress, f"rate {len(days)} days") as task:
             for first in range(0, len(days), 8):
                 runs.rate(days[first : first + 8])

@@ -10,9 +10,9 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from billing_assets.intake.resolve import REACH_DAYS
+from billing_assets.intake.resolve import REACH_DAYS, around
 from billing_assets.lake.store import Lake
-from billing_assets.lake.tables import RECORD_FATE
+from billing_assets.lake.tables import LANDED, RECORD_FATE
 from billing_assets.registry.registry import Registry
 
 FATES = ("duplicate", "merged", "incomplete", "suspense", "rated", "own")
@@ -84,6 +84,22 @@ def imbalances(lake: Lake, registry: Registry, days: Sequence[date]) -> list[Imb
         .select("day", "file_key", "received", "landed", "difference", "difference_ms")
         .iter_rows(named=True)
     ]
+
+
+def unmade_days(lake: Lake, registry: Registry, days: Sequence[date]) -> list[date]:
+    """Those of some days that must be made anew: records came since, a file was taken back or
+    read again, or a run ended early.
+
+    A part of a call is made on the day of its first part, so the days around it count too.
+    """
+    wrong = {one.day for one in imbalances(lake, registry, days)}
+    if not wrong:
+        return []
+    parts = lake.scan(LANDED, part={"day": sorted(wrong)}).filter(pl.col("part").is_not_null())
+    near = {
+        one for day in parts.select(pl.col("day").unique()).collect()["day"] for one in around(day)
+    }
+    return sorted(wrong | (near & set(days)))
 
 
 def judged_days(lake: Lake, registry: Registry, days: Sequence[date]) -> list[date]:

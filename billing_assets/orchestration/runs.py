@@ -11,9 +11,11 @@ from datetime import date, timedelta
 
 import dagster as dg
 
+from billing_assets.controls.balance import unmade_days
 from billing_assets.core.errors import BillingError
 from billing_assets.core.settings import Settings
 from billing_assets.installation import Installation
+from billing_assets.lake.tables import RECORD_FATE
 from billing_assets.orchestration.assets.controls import OUTPUTS as CONTROL_DAYS
 from billing_assets.orchestration.build import build_defs
 from billing_assets.orchestration.jobs import END_TAG, REASON_TAG, START_TAG, month_tags, neighbours
@@ -78,6 +80,22 @@ class Runs:
         """Those of some UTC days that no run has rated yet."""
         rated = self._instance.get_materialized_partitions(dg.AssetKey("usage_daily"))
         return sorted(day for day in days if day.isoformat() not in rated)
+
+    def to_make(self) -> list[date]:
+        """UTC days whose records have not their fates: new files brought them, or an earlier run
+        ended before it was through."""
+        home = self.installation
+        held = self._landed().union(home.lake.days(RECORD_FATE)).difference(self.outside())
+        return sorted({*self.unrated(held), *unmade_days(home.lake, home.registry, sorted(held))})
+
+    def outside(self) -> list[date]:
+        """UTC days of landed records that are before usage is kept, or not yet here."""
+        known = set(USAGE_DAYS.get_partition_keys())
+        return sorted(day for day in self._landed() if day.isoformat() not in known)
+
+    def _landed(self) -> set[date]:
+        counts = self.installation.registry.files.counts(date.min, date.max)
+        return {count.day for count in counts if count.landed}
 
     def rate(self, days: Sequence[date]) -> None:
         """Make the records of UTC days, and price them; consecutive days share one run."""
