@@ -17,6 +17,7 @@ from tests.support.controls_home import Calls, SmallHome, at, reference_files, s
 from tests.support.intake import line, table
 from tests.support.intake_home import NOW, IntakeHome, opened
 
+OWN = [f"sw-s1/{trunk}" for trunk in ("P01", "P02", "TG01", "TG09")]
 TENTH, ELEVENTH = date(2026, 3, 10), date(2026, 3, 11)
 
 
@@ -52,10 +53,10 @@ def home(tmp_path: Path) -> Iterator[IntakeHome]:
 
 
 def make(home: IntakeHome, *days: date) -> None:
-    """Make days and the fates of their records."""
+    """Make days and the fates of their records, which no partner has a side in."""
     for day in days:
         make_day(home.lake, day, NOW)
-        home.lake.replace_slice(RECORD_FATE, record_fates(home.lake, [], day), {"day": day})
+        home.lake.replace_slice(RECORD_FATE, record_fates(home.lake, OWN, day), {"day": day})
 
 
 def test_a_part_that_comes_later_asks_for_the_day_on_which_its_call_began(
@@ -75,7 +76,7 @@ def test_a_part_that_comes_later_asks_for_the_day_on_which_its_call_began(
 
 
 def test_records_of_a_day_made_before_ask_for_it_whoever_landed_them(home: IntakeHome) -> None:
-    home.put("s1_000001.csv", table(FIRST.replace(",1,,", ",,,")))
+    home.put("s1_000001.csv", table(line()))
     home.take_in()
     make(home, TENTH)
     assert unmade_days(home.lake, home.registry, [TENTH, ELEVENTH]) == []
@@ -102,6 +103,15 @@ def put(home: SmallHome, name: str, *lines: str) -> None:
     path.write_text(table(*lines))
 
 
+def test_a_record_of_a_year_to_come_stops_no_other(tmp_path: Path) -> None:
+    with small_home(tmp_path) as home:
+        put(home, "s1_000001.csv", part(1, "2099-03-10 12:00:00", 60))
+        home.deliver([Calls(at(12), 1)], sequence=2)
+        home.runs.take_in()
+        assert home.runs.outside() == [date(2099, 3, 10)]
+        assert home.runs.to_make() == [date(2026, 3, 12)]
+
+
 @pytest.mark.slow
 def test_what_comes_piece_by_piece_over_runs_that_died_is_rated_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -125,11 +135,7 @@ def test_what_comes_piece_by_piece_over_runs_that_died_is_rated_once(
         run("run")
         counts = total()
         assert (counts["received"], counts["rated"], counts["difference"]) == (9, 6, 0)
-        # a clock that is wrong by a year costs its own record
-        put(home, "s1_000006.csv", part(1, "2027-03-10 12:00:00", 60, part="", call_id="x"))
-        home.deliver([Calls(at(12), 1)], sequence=7)
-        assert "2027-03-10 wait" in run("run")
         legs = home.runs.installation.lake.scan(RATED_LEG).collect()
-        # 6 calls of a minute, and one of 1800 + 1800 + 600 s, at 0.1000 a minute
+        # 5 calls of a minute, and one of 1800 + 1800 + 600 s, at 0.1000 a minute
         sold = legs.filter(leg="customer")["amount_e10"].sum()
-        assert sold == 6 * 10**9 + 70 * 10**9
+        assert sold == (5 + 70) * 10**9

@@ -33,7 +33,7 @@ def mediation_files(context: dg.AssetExecutionContext, installation: Home) -> dg
         who=installation.settings.user,
     )
     report = intake.take_in(installation.settings.inbox, sources)
-    for problem in report.quarantined:
+    for problem in [*report.quarantined, *report.warnings]:
         context.log.warning(str(problem))
     counters = take_counters(
         installation.settings.counters,
@@ -65,7 +65,8 @@ def mediation_files(context: dg.AssetExecutionContext, installation: Home) -> dg
             "continuity": markdown(continuity),
             "files of counters": len(counters.taken),
             "refused files": problem_table([*report.quarantined, *counters.problems]),
-            "refused rows": problem_table(report.problems),
+            "refused rows, files left": problem_table(report.problems),
+            "to look at": problem_table(report.warnings),
         }
     )
 
