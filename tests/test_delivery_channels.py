@@ -12,11 +12,13 @@ from typing import Any
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from pydantic import TypeAdapter, ValidationError
 from typer.testing import CliRunner
 
 from billing_assets.cli.main import app
 from billing_assets.installation import Installation
 from billing_assets.invoicing.delivery.run import deliver
+from billing_assets.reference.channels import Channels
 from billing_assets.registry.deliveries import Delivery
 from billing_assets.registry.schema import CycleState, DeliveryState
 from tests.support.issued_home import issued_home
@@ -160,6 +162,76 @@ def test_a_busy_mail_server_is_tried_again_with_the_same_message(
     )
     assert run(home)["mail"].state is DeliveryState.DELIVERED
     assert len(mailbox.messages) == 1
+
+
+def test_a_mail_that_was_taken_is_sent_once_whatever_the_server_says_at_its_end(
+    tmp_path: Path, trust: Authority, mailbox: Mailbox
+) -> None:
+    mailbox.quit_answer = "421 4.3.2 shutting down"
+    home = home_with(
+        tmp_path,
+        trust,
+        {"channel": "mail", "via": "mail", "to": ["a@polar.example"]},
+        smtp_port=mailbox.port,
+    )
+    assert run(home)["mail"].state is DeliveryState.DELIVERED
+    assert len(mailbox.messages) == 1
+
+
+def test_a_login_that_cannot_be_sent_is_told_and_holds_up_no_other_channel(
+    tmp_path: Path, trust: Authority, mailbox: Mailbox
+) -> None:
+    home = home_with(
+        tmp_path,
+        trust,
+        {"channel": "mail", "via": "mail", "to": ["a@polar.example"]},
+        {"channel": "hook", "via": "webhook", "url": "https://localhost:1/", "secret": "hook"},
+        PORTAL,
+        smtp_port=mailbox.port,
+        smtp_user="farol",
+    )
+    keep_secret(home, "smtp", "pässword")
+    (home.settings.secrets / "hook").write_bytes(b"\xff\xfe")
+    found = run(home)
+    assert "not in ASCII" in found["mail"].message
+    assert "no text in UTF-8" in found["hook"].message
+    assert found["portal"].state is DeliveryState.DELIVERED
+
+
+def test_a_sender_that_is_no_address_is_told(
+    tmp_path: Path, trust: Authority, mailbox: Mailbox
+) -> None:
+    home = issued_home(
+        tmp_path,
+        {"delivery": [{"channel": "mail", "via": "mail", "to": ["a@polar.example"]}]},
+        carrier={"contact_email": ""},
+        ca_file=trust.file,
+        smtp_host="localhost",
+        smtp_port=mailbox.port,
+    )
+    assert "mend contact_email" in run(home)["mail"].message
+    assert mailbox.messages == []
+
+
+@pytest.mark.parametrize(
+    ("channel", "said"),
+    [
+        ({"via": "mail", "to": ["jörg@polar.example"]}, "is not in ASCII"),
+        ({"via": "mail", "to": ["a@pólar.example"]}, "xn--"),
+        ({"via": "webhook", "url": "https://[::1/bills", "secret": "s"}, "is no address"),
+        ({"via": "webhook", "url": "https://polar.example:99999/", "secret": "s"}, "is no address"),
+        ({"via": "webhook", "url": f"https://{'a' * 70}.example/", "secret": "s"}, "no name of a"),
+        ({"via": "sftp", "host": "a..b", "user": "u", "secret": "s"}, "no name of a host"),
+        ({"via": "s3", "bucket": "our bills", "secret": "s"}, "bucket"),
+        ({"via": "s3", "bucket": "bills", "endpoint": "https://[x", "secret": "s"}, "no address"),
+    ],
+)
+def test_an_address_that_cannot_be_one_is_refused_when_it_is_loaded(
+    channel: dict[str, Any], said: str
+) -> None:
+    more = {"host_key": "ssh-ed25519 AAAA"} if channel["via"] == "sftp" else {}
+    with pytest.raises(ValidationError, match=said):
+        TypeAdapter(Channels).validate_python([{"channel": "one", **channel, **more}])
 
 
 def test_a_bouncing_address_keeps_all_from_getting_it_and_is_named(

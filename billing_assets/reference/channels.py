@@ -6,6 +6,7 @@ folder of secrets, never in a reference file.
 
 import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints
 
@@ -57,12 +58,47 @@ def _inside(value: str) -> str:
     return value.strip("/")
 
 
+def _ascii(value: str) -> str:
+    """Refuse letters that mail carries only between servers that have agreed on it."""
+    if not value.isascii():
+        raise ValueError("is not in ASCII; a domain of other letters is written as xn--...")
+    return value
+
+
+def _host(value: str) -> str:
+    """Refuse a host that no name server can be asked for."""
+    try:
+        value.encode("idna")
+    except UnicodeError as error:
+        raise ValueError(f"is no name of a host: {error.__cause__ or error}") from error
+    return value
+
+
+def _url(value: str) -> str:
+    """Refuse an address whose host or port cannot be one."""
+    try:
+        parts = urlsplit(value)
+        _host(parts.hostname or "")
+        known = bool(parts.hostname) and parts.port != 0
+    except ValueError as error:
+        raise ValueError(f"is no address: {error}") from error
+    if value and not known:
+        raise ValueError("is no address: it has no host, or port 0")
+    return value
+
+
 Format = Annotated[str, AfterValidator(_format)]
 Inside = Annotated[str, AfterValidator(_inside)]
-MailAddress = Annotated[str, StringConstraints(pattern=r"^[^@\s,;<>]+@[^@\s,;<>]+$")]
-Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:-]+$")]
+MailAddress = Annotated[
+    str,
+    StringConstraints(pattern=r"^[^@\s,;<>]+@[^@\s,;<>]+$"),
+    AfterValidator(_ascii),
+]
+Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:-]+$"), AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=65535), WHOLE]
-SafeUrl = Annotated[str, StringConstraints(pattern=r"^https://[^\s/]+(/\S*)?$")]
+SafeUrl = Annotated[
+    str, StringConstraints(pattern=r"^https://[^\s/]+(/\S*)?$"), AfterValidator(_url)
+]
 Megabytes = Annotated[int, Field(ge=1, le=100), WHOLE]
 
 
@@ -126,9 +162,11 @@ class ObjectChannel(_Channel):
     """A bucket of any store that speaks S3; the secret is 'ACCESS_KEY:SECRET_KEY'."""
 
     via: Literal["s3"]
-    bucket: Name
+    bucket: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$")]
     prefix: Inside = ""
-    endpoint: Annotated[str, StringConstraints(pattern=r"^(https?://\S+)?$")] = ""
+    endpoint: Annotated[
+        str, StringConstraints(pattern=r"^(https?://\S+)?$"), AfterValidator(_url)
+    ] = ""
     region: str = "us-east-1"
     secret: Identifier
 

@@ -48,6 +48,7 @@ class Mailbox:
     data_answers: list[str] = field(default_factory=list)
     drop_after_data: bool = False
     bounces: tuple[str, ...] = ()
+    quit_answer: str = "221 bye"
 
     async def handle_RCPT(self, _server, _session, envelope, address, _options):  # noqa: N802
         if address in self.bounces:
@@ -64,6 +65,9 @@ class Mailbox:
         if self.drop_after_data:
             server.transport.abort()
         return "250 queued"
+
+    async def handle_QUIT(self, _server, _session, _envelope):  # noqa: N802
+        return self.quit_answer
 
 
 class _Starttls(Controller):

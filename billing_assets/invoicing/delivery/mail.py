@@ -8,6 +8,7 @@ took it, and SMTP cannot be asked.
 import smtplib
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate
@@ -38,11 +39,19 @@ def send(channel: MailChannel, parcel: Parcel, settings: Settings) -> Receipt:
     """
     if not settings.smtp_host:
         raise Refused("no mail server is set", hint="set ICB_SMTP_HOST")
+    if "@" not in parcel.sender or not parcel.sender.isascii():
+        raise Refused(
+            f"our address {parcel.sender!r} is none that mail can come from",
+            hint="mend contact_email in carrier.yaml",
+        )
     attached, linked = parcel.split(channel.attach_up_to_mb)
     message = _message(channel, parcel, attached, linked, settings.templates)
     try:
-        with _connected(settings) as client:
+        client = _connected(settings)
+        try:
             return _handed_over(client, channel, parcel, message)
+        finally:
+            _take_leave(client)
     except smtplib.SMTPResponseException as error:
         raise _answered(error.smtp_code, error.smtp_error, "the mail server") from error
     except ssl.SSLCertVerificationError as error:
@@ -54,7 +63,7 @@ def send(channel: MailChannel, parcel: Parcel, settings: Settings) -> Receipt:
         raise Refused(
             str(error), hint="mail is never sent in the clear; see ICB_SMTP_TLS"
         ) from error
-    except (OSError, smtplib.SMTPException) as error:
+    except (OSError, smtplib.SMTPException, UnicodeError) as error:
         raise Unreachable(f"{settings.smtp_host}:{settings.smtp_port}: {error}") from error
 
 
@@ -68,8 +77,21 @@ def _connected(settings: Settings) -> smtplib.SMTP:
         client.starttls(context=context)
     client.ehlo()
     if settings.smtp_user:
-        client.login(settings.smtp_user, secret(settings, settings.smtp_secret))
+        password = secret(settings, settings.smtp_secret)
+        if not f"{settings.smtp_user}{password}".isascii():
+            raise Refused(
+                "the login of the mail server is not in ASCII",
+                hint=f"mend ICB_SMTP_USER or the secret {settings.smtp_secret}",
+            )
+        client.login(settings.smtp_user, password)
     return client
+
+
+def _take_leave(client: smtplib.SMTP) -> None:
+    """End the session; what the server says to that is nothing about the message."""
+    with suppress(smtplib.SMTPException, OSError):
+        client.quit()
+    client.close()
 
 
 def _handed_over(
@@ -83,9 +105,10 @@ def _handed_over(
         if code not in (250, 251):
             # all or none: after the address is mended nobody gets it twice
             raise _answered(code, answer, f"address {address}")
+    content = message.as_bytes(policy=SMTP)
     parcel.hand_over()
     try:
-        code, answer = client.data(message.as_bytes(policy=SMTP))
+        code, answer = client.data(content)
     except smtplib.SMTPDataError:
         raise
     except (OSError, smtplib.SMTPException) as error:
@@ -122,7 +145,7 @@ def _message(
     message = EmailMessage()
     message["From"] = parcel.sender
     message["To"] = ", ".join(channel.to)
-    message["Subject"] = subject.strip()
+    message["Subject"] = " ".join(subject.split())
     message["Date"] = formatdate()
     message["Message-ID"] = f"<{parcel.key}@{parcel.sender.rpartition('@')[2]}>"
     message.set_content(body.lstrip("\n"))

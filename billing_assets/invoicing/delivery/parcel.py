@@ -111,10 +111,12 @@ class Parcel:
 
 
 def secret(settings: Settings, name: str) -> str:
-    """The content of a secret; raises `Refused` when it is missing."""
+    """The content of a secret; raises `Refused` when it is missing or no text."""
     path = settings.secrets / name
     try:
-        return path.read_text().strip()
+        return path.read_text("utf-8").strip()
+    except UnicodeError as error:
+        raise Refused(f"the secret {name} is no text in UTF-8", hint=f"mend {path}") from error
     except OSError as error:
         raise Refused(
             f"the secret {name} cannot be read: {error.strerror}", hint=f"put it into {path}"
