@@ -99,7 +99,7 @@ def test_a_whole_document_is_credited_by_two_people(home: Installation) -> None:
         icb("document", "credit", original.number_text, "--reason", "again")
 
 
-def test_some_lines_or_a_part_of_one_are_credited_once(home: Installation) -> None:
+def test_a_line_is_credited_in_parts_until_nothing_is_left(home: Installation) -> None:
     original = transit(home)
     lines = {line["band"]: line["number"] for line in content(home, original)["lines"]}
     peak = ("--line", str(lines["peak"]))
@@ -113,13 +113,32 @@ def test_some_lines_or_a_part_of_one_are_credited_once(home: Installation) -> No
     ]
     assert failures(home, note) == []
     assert validate_ubl(home.blobs.get(note.files["xml"].sha256)) == []
-    with pytest.raises(StateError, match="credited already by 30"):
-        icb("document", "credit", original.number_text, *peak, "--reason", "rate")
-    # what is left of the document is its other line
-    icb("document", "credit", original.number_text, "--reason", "the rest")
+    with pytest.raises(BillingError, match=r"of which 30 is credited: 60\.01 cannot be credited"):
+        icb("document", "credit", original.number_text, *peak, "--amount", "60.01", "--reason", "x")
+    icb("document", "credit", original.number_text, *peak, "--amount", "20", "--reason", "rate")
     icb("document", "issue", "P02/2026-03/C2", "--approver", "bruno")
-    rest = documents(home)["NC 2026/000002"]
-    assert [line["band"] for line in content(home, rest)["lines"]] == ["off-peak"]
+    # what is left of the document is 40.00 of the line and its other line
+    icb("document", "credit", original.number_text, "--reason", "the rest")
+    icb("document", "issue", "P02/2026-03/C3", "--approver", "bruno")
+    rest = documents(home)["NC 2026/000003"]
+    left = {line["band"]: line["amount"] for line in content(home, rest)["lines"]}
+    assert left == {"peak": "40.00", "off-peak": "0.01"}
+    credited = sum(one.net for name, one in documents(home).items() if name.startswith("NC"))
+    assert credited == original.net
+    for words in (peak, ()):
+        with pytest.raises(StateError, match="credited"):
+            icb("document", "credit", original.number_text, *words, "--reason", "again")
+
+
+def test_a_part_that_another_note_has_moved_is_drafted_again(home: Installation) -> None:
+    original = transit(home)
+    lines = {line["band"]: line["number"] for line in content(home, original)["lines"]}
+    peak = ("--line", str(lines["peak"]))
+    for amount in ("50", "60"):
+        icb("document", "credit", original.number_text, *peak, "--amount", amount, "--reason", "x")
+    icb("document", "issue", "P02/2026-03/C1", "--approver", "bruno")
+    with pytest.raises(StateError, match="credited by another note"):
+        icb("document", "issue", "P02/2026-03/C2", "--approver", "bruno")
 
 
 def test_two_drafts_of_the_same_credit_are_issued_once(home: Installation) -> None:
@@ -157,7 +176,10 @@ def test_a_debit_note_adds_to_a_line_and_names_its_document(home: Installation) 
         (["--reason", "x", "--line", "1", "--amount", "-1"], "cannot be credited"),
         (["--reason", "x", "--line", "1", "--amount", "0.001"], "more than the 2 decimals"),
         (["--reason", "x", "--line", "1", "--amount", "one"], "no amount"),
+        (["--reason", "x", "--line", "1", "--amount", ""], "no amount"),
+        (["--reason", "x", "--line", "1", "--amount", "9" * 40], "is more than"),
         (["--reason", "x", "--amount", "1"], "one line"),
+        (["--reason", "x", "--line", "1", "--line", "1"], "named twice"),
     ],
 )
 def test_a_credit_that_makes_no_sense_is_refused(

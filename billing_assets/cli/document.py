@@ -89,7 +89,9 @@ def credit(
     line: Annotated[
         list[int] | None, typer.Option(help="only this line; may be repeated; default all")
     ] = None,
-    amount: Annotated[str, typer.Option(help="only a part of the one line, such as 12.50")] = "",
+    amount: Annotated[
+        str | None, typer.Option(help="only a part of the one line, such as 12.50")
+    ] = None,
     issue_date: IssueDate = "",
 ) -> None:
     """Draft a credit note to an issued document; `icb document issue` takes a second person."""
@@ -100,7 +102,7 @@ def credit(
         document,
         reason=reason,
         lines=line or (),
-        amount=_amount(amount) if amount else None,
+        amount=None if amount is None else _amount(amount),
         issue_date=as_date(issue_date) or _today(),
         now=datetime.now(UTC),
         who=settings.user,

@@ -1,8 +1,8 @@
 """Credit and debit notes: the only way to change what a final document says.
 
 A note is drafted by one person and approved by another, in a correction cycle of its own, which
-keeps who, when and why. It names the document that it corrects (VAT Directive Art. 219), and a
-line is never credited beyond what it billed.
+keeps who, when and why. It names the document that it corrects (VAT Directive Art. 219); a line
+may be credited in parts, and never beyond what it billed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from billing_assets.core.errors import BillingError, NotFound, StateError
-from billing_assets.core.money import minor_units
+from billing_assets.core.money import Rounding, minor_units, round_amount
 from billing_assets.installation import Installation
 from billing_assets.invoicing.document import (
     CORRECTION_LINE,
@@ -26,6 +26,7 @@ from billing_assets.invoicing.finalise import keep_draft
 from billing_assets.invoicing.layout import template_hash
 from billing_assets.invoicing.pdf import engine_versions
 from billing_assets.invoicing.tax import retaxed
+from billing_assets.reference.values import MAX_MONEY
 from billing_assets.registry import documents as registered
 from billing_assets.registry.cycles import CORRECTION, FINALISED, Cycle
 
@@ -34,6 +35,9 @@ CORRECTS = "corrects"
 
 _CREDIT = "credited_line_"
 """Before a line's number: the figure of a correction that tells how much of it is credited."""
+
+_BEFORE = "credited_before_line_"
+"""Before a line's number: how much of it final notes had credited when the note was drafted."""
 
 
 def draft_credit_note(
@@ -49,29 +53,30 @@ def draft_credit_note(
 ) -> Cycle:
     """Draft a credit note to an issued document: of some lines, or of all that is left of it.
 
-    `amount` credits a part of a single line, in the document's currency. Returns the correction,
-    which another person has to approve. Raises `NotFound` for an unknown document or line,
-    `BillingError` for a blank reason or an amount that does not fit, and `StateError` when a line
-    was credited before.
+    `amount` credits a part of a single line, in the document's currency; a line that was credited
+    in part gives what is left of it. Returns the correction, which another person has to approve.
+    Raises `NotFound` for an unknown document or line, `BillingError` for a blank reason, a line
+    that is named twice or an amount that does not fit, and `StateError` when nothing is left.
     """
     original, stored = _original(home, document)
     if original.kind is Kind.CREDIT_NOTE:
         raise StateError(f"{document} is a credit note", hint="correct the document it names")
     corrections = home.registry.cycles.list(partner=stored.partner, corrections=True)
     issued = [one for one in corrections if one.state in FINALISED]
-    before = _credited(issued).get(stored.id, {})
-    chosen = [_line(original, number) for number in lines] or [
-        line for line in original.lines if line.number not in before
+    before = _figures(issued, _CREDIT).get(stored.id, {})
+    numbers = lines or [
+        line.number for line in original.lines if before.get(line.number) != line.amount
     ]
-    if not chosen:
+    if not numbers:
         raise StateError(f"every line of {document} has been credited")
-    if amount is not None:
-        if len(lines) != 1:
-            raise BillingError("an amount is credited to one line", hint="name it with --line")
-        chosen = [_part(chosen[0], amount, original.currency, reason)]
+    if len(set(numbers)) < len(numbers):
+        raise BillingError("a line is named twice", hint="name each line once")
+    if amount is not None and len(lines) != 1:
+        raise BillingError("an amount is credited to one line", hint="name it with --line")
+    chosen = [_creditable(original, n, before.get(n), amount, reason) for n in numbers]
     note = _note(home, original, Kind.CREDIT_NOTE, chosen, reason, issue_date)
     credits = {f"{_CREDIT}{line.number}": plain(line.amount) for line in chosen}
-    _require_left(original, before, {line.number: line.amount for line in chosen})
+    credits |= {f"{_BEFORE}{n}": plain(before[n]) for n in numbers if n in before}
     return _keep(home, stored, note, credits, now=now, who=who)
 
 
@@ -105,15 +110,18 @@ def draft_debit_note(
 def require_creditable(current: Cycle, registered_cycles: Sequence[Cycle]) -> None:
     """Raise `StateError` when a line of a credit note was credited by another meanwhile.
 
-    To be called in the transaction that finalises it. A line is credited by one final note.
+    To be called in the transaction that finalises it: what it leaves of a line was worked out
+    from the notes that were final when it was drafted.
     """
+    document = str(current.totals.get(CORRECTS))
     final = [one for one in registered_cycles if one.id != current.id and one.state in FINALISED]
-    before = _credited(final).get(str(current.totals.get(CORRECTS)), {})
-    mine = _credited([current]).get(str(current.totals.get(CORRECTS)), {})
-    twice = sorted(set(before) & set(mine))
-    if twice:
+    now = _figures(final, _CREDIT).get(document, {})
+    then = _figures([current], _BEFORE).get(document, {})
+    mine = _figures([current], _CREDIT).get(document, {})
+    moved = sorted(number for number in mine if now.get(number) != then.get(number))
+    if moved:
         raise StateError(
-            f"{current.id}: line {', '.join(map(str, twice))} was credited by another note",
+            f"{current.id}: line {', '.join(map(str, moved))} was credited by another note",
             hint="draft the credit note again",
         )
 
@@ -139,12 +147,37 @@ def _line(original: Document, number: int) -> Line:
     )
 
 
+def _creditable(
+    original: Document, number: int, before: Decimal | None, amount: Decimal | None, reason: str
+) -> Line:
+    """The line of a note that credits `amount` of a line, or all that is left of it.
+
+    `before` is what final notes have credited of it, None when there are none.
+    """
+    line = _line(original, number)
+    if before is None and amount is None:
+        return line
+    left = line.amount - (before or 0)
+    if before is not None and not left:
+        raise StateError(f"line {number} of {original.number} is credited already by {before}")
+    part = _part(line, left if amount is None else amount, original.currency, reason)
+    if not left or not 0 < Fraction(part.amount) / Fraction(left) <= 1:
+        gone = f", of which {before} is credited" if before else ""
+        raise BillingError(
+            f"line {number} of {original.number} billed {line.amount}{gone}: "
+            f"{part.amount} cannot be credited"
+        )
+    return part
+
+
 def _part(line: Line, amount: Decimal, currency: str, reason: str) -> Line:
     """A line over an amount instead of its own, which keeps its tax and what it was for."""
     decimals = minor_units(currency)
-    exact = amount.quantize(Decimal(1).scaleb(-decimals))
+    exact = round_amount(amount, decimals, Rounding.DOWN)
     if exact != amount:
         raise BillingError(f"{amount} has more than the {decimals} decimals of {currency}")
+    if abs(exact) > MAX_MONEY:
+        raise BillingError(f"{amount} is more than {MAX_MONEY:,} {currency}")
     return line.model_copy(
         update={
             "kind": CORRECTION_LINE,
@@ -160,33 +193,16 @@ def _part(line: Line, amount: Decimal, currency: str, reason: str) -> Line:
     )
 
 
-def _credited(corrections: Sequence[Cycle]) -> Mapping[str, Mapping[int, Decimal]]:
-    """By document and line: what some corrections credit."""
+def _figures(corrections: Sequence[Cycle], prefix: str) -> Mapping[str, Mapping[int, Decimal]]:
+    """By document and line: the sum of the figures of some corrections that begin so."""
     found: dict[str, dict[int, Decimal]] = {}
     for one in corrections:
         for name, value in one.totals.items():
-            if name.startswith(_CREDIT):
+            if name.startswith(prefix):
                 lines = found.setdefault(str(one.totals[CORRECTS]), {})
-                lines[int(name.removeprefix(_CREDIT))] = Decimal(value)
+                number = int(name.removeprefix(prefix))
+                lines[number] = lines.get(number, Decimal(0)) + Decimal(value)
     return found
-
-
-def _require_left(
-    original: Document, before: Mapping[int, Decimal], amounts: Mapping[int, Decimal]
-) -> None:
-    """Refuse to credit a line twice, or beyond what it billed."""
-    for number, amount in amounts.items():
-        billed = _line(original, number).amount
-        if number in before:
-            raise StateError(
-                f"line {number} of {original.number} is credited already by {before[number]}"
-            )
-        if billed == amount:
-            continue
-        if not billed or not 0 < Fraction(amount) / Fraction(billed) <= 1:
-            raise BillingError(
-                f"line {number} of {original.number} billed {billed}: {amount} cannot be credited"
-            )
 
 
 def _note(
