@@ -229,6 +229,8 @@ def test_a_supplier_without_vat_id_may_be_under_reverse_charge() -> None:
         (Tax(category="AE"), {}, "tax.vat_id"),
         (Tax(category="E"), {}, "tax.reason"),
         (Tax(category="G", vat_id="123456"), {}, "tax.vat_id"),
+        (Tax(category="G", vat_id="XX123456"), {}, "tax.vat_id"),
+        (Tax(category="G", vat_id="pt501234560"), {}, "tax.vat_id"),
         (TAXES["AE"], {"xml": "peppol-bis-3", "buyer_reference": "x"}, "document.endpoint_id"),
     ],
 )

@@ -1,10 +1,14 @@
 import io
+import json
 import os
+import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pypdfium2
 import pytest
 import yaml
 from pypdf import PdfReader
@@ -31,6 +35,19 @@ def text_of(pdf: bytes) -> str:
 
 def printed(made: Document, templates: Path = TEMPLATES) -> str:
     return text_of(render_pdf(made, templates))
+
+
+def boxes(pdf: bytes) -> list[tuple[str, tuple[float, ...]]]:
+    """The figures on the pages, each with its left, bottom and right edge in points."""
+    found = []
+    with pypdfium2.PdfDocument(pdf) as read:
+        for page in read:
+            text = page.get_textpage()
+            whole = text.get_text_range()
+            for match in re.finditer(r"[0-9][0-9.,]*", whole):
+                edges = [text.get_charbox(n, loose=True) for n in range(*match.span())]
+                found.append((match[0], (edges[0][0], edges[0][1], edges[-1][2])))
+    return found
 
 
 @pytest.fixture
@@ -271,6 +288,37 @@ def test_a_long_invoice_repeats_its_table_head_on_every_page() -> None:
     assert len(pages) > 3
     assert all("Destination Calls Minutes Price" in page for page in pages)
     assert all(f"Page {n} of {len(pages)}" in page for n, page in enumerate(pages, start=1))
+
+
+def test_every_step_of_a_derivation_is_printed_however_many_there_are() -> None:
+    steps = json.dumps([f"step {n} of many" for n in range(150)])
+    text = printed(document([charge(kind="tier", section="tier", steps=steps)]))
+    assert [n for n in range(150) if f"step {n} of many" not in text] == []
+
+
+def test_wide_figures_stand_beside_each_other() -> None:
+    made = document([charge("Java", "123456789012.34", "0.0123456789", "999999999999.99")])
+    rows = [
+        ("380", "123,456,789,012.34", "0.0123456789", "999,999,999,999.99"),
+        ("999,999,999,999.99", "230,000,000,000.00"),
+    ]
+    words = boxes(render_pdf(made, TEMPLATES))
+    for row in rows:
+        for left, right in pairwise(row):
+            beside = [
+                (a, b)
+                for text, a in words
+                for other, b in words
+                if (text, other) == (left, right) and abs(a[1] - b[1]) < 1 and a[0] < b[0]
+            ]
+            assert beside, (left, right)
+            assert all(a[2] < b[0] for a, b in beside), (left, right)
+
+
+def test_an_invoice_that_comes_to_a_credit_asks_for_no_payment() -> None:
+    text = printed(document([charge(amount="-6.00")]))
+    assert "an amount below zero is in the customer" in text
+    assert "PT50 0002" not in text and "Reference to quote" not in text
 
 
 def test_a_cost_statement_asks_for_no_payment() -> None:

@@ -1,14 +1,19 @@
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from lxml import etree
 
 from billing_assets.core.errors import BillingError, StateError
+from billing_assets.invoicing.cii import render_cii
 from billing_assets.invoicing.document import Corrected, Document, Kind, References
 from billing_assets.invoicing.finalise import revised
 from billing_assets.invoicing.ubl import render_ubl
 from billing_assets.invoicing.ubl_rules import validate_ubl
+from billing_assets.reference.models import Partner
+from billing_assets.reference.tax import Tax
+from tests.support import invoicing_cases
 from tests.support.invoicing_cases import charge, document, partner, recurring
 
 SPACES = {
@@ -92,6 +97,44 @@ def test_dinars_with_three_decimals_keep_the_schema_and_claim_no_rules() -> None
     assert validate_ubl(xml, schema_only=True) == []
     assert found(made, "cbc:CustomizationID") == []
     assert any("BR-DEC" in rule for rule in validate_ubl(xml))
+
+
+def by_line(**settings: Any) -> Partner:
+    """A partner whose tax is rounded on each line."""
+    tax = Tax(category="S", rate=Decimal("0.23"), vat_id="PT501234560", rounding="line")
+    return partner(**settings).model_copy(update={"tax": tax})
+
+
+@pytest.mark.parametrize(("lines", "profile"), [(216, "ubl"), (217, "ubl-schema-only")])
+def test_tax_by_line_that_is_a_unit_off_its_rate_claims_no_rules(lines: int, profile: str) -> None:
+    # 0.02 at 23% is no tax on a line; on 216 lines it would be 0.99, on 217 1.00
+    made = document([charge(f"D{n}", "1", "0.02", "0.02") for n in range(lines)], to=by_line())
+    assert (made.xml_profile, made.totals.tax) == (profile, 0)
+    assert validate_ubl(render_ubl(made), schema_only=profile == "ubl-schema-only") == []
+    if profile != "ubl":
+        with pytest.raises(BillingError, match=r"Factur-X cannot carry tax of 0\.00 rounded line"):
+            render_cii(made)
+
+
+def test_peppol_refuses_tax_by_line_that_is_a_unit_off_its_rate() -> None:
+    receiver = by_line(
+        xml="peppol-bis-3", endpoint_scheme="9946", endpoint_id="PT501234560", buyer_reference="B"
+    )
+    rows = [charge(f"D{n}", "1", "0.02", "0.02") for n in range(218)]
+    with pytest.raises(BillingError, match=r"Peppol cannot carry tax of 0\.00 rounded"):
+        document(rows, to=receiver)
+
+
+def test_tax_shown_in_a_currency_of_three_decimals_claims_no_rules(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours = invoicing_cases.CARRIER.model_copy(update={"currency": "KWD"})
+    monkeypatch.setattr(invoicing_cases, "CARRIER", ours)
+    made = document()
+    assert made.xml_profile == "ubl-schema-only"
+    assert found(made, "cac:TaxTotal/cbc:TaxAmount") == ["22.08", "7.375"], "22.08 x 0.3340"
+    assert validate_ubl(render_ubl(made), schema_only=True) == []
+    assert document(to=partner("AE")).xml_profile == "ubl", "no tax, none in dinars"
 
 
 def test_what_rounding_per_call_leaves_of_a_line_is_an_allowance_of_that_line() -> None:

@@ -175,6 +175,22 @@ def test_a_wrong_term_is_named_with_its_line_field_and_value(
     assert result.reference.agreements == ()
 
 
+@pytest.mark.parametrize("country", ["EL", "UK", "ZZ", "EU"])
+def test_a_country_that_is_none_is_refused(country: str) -> None:
+    # taken as it stands Greece would be outside the EU, and its supplies exports
+    files = {
+        "carrier.yaml": json.dumps(CARRIER).encode(),
+        "partners/P01.yaml": json.dumps({**partner(), "country": country}).encode(),
+    }
+    (problem,) = load_reference(files).problems
+    assert (problem.file, problem.field, problem.value) == (
+        "partners/P01.yaml",
+        "country",
+        country,
+    )
+    assert "no country of ISO 3166 (Greece is GR" in problem.message
+
+
 def _flow(line: str) -> dict[str, object]:
     """Terms of a flow mapping, or of one line kept as it is written."""
     if not line.startswith("{"):

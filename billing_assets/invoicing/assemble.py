@@ -15,10 +15,12 @@ import polars as pl
 
 from billing_assets.charging.exchange import disclosures, is_dated
 from billing_assets.charging.line import REPLACED
+from billing_assets.core.countries import COUNTRIES
 from billing_assets.core.errors import BillingError, InputError, Problem
 from billing_assets.core.money import Rounding, minor_units, round_amount
 from billing_assets.core.periods import Period
 from billing_assets.invoicing.document import (
+    UNNUMBERED,
     Document,
     DocumentPeriod,
     Kind,
@@ -31,7 +33,13 @@ from billing_assets.invoicing.document import (
     plain,
     subtotals_of,
 )
-from billing_assets.invoicing.tax import home_rate, line_position, taxed, words_of
+from billing_assets.invoicing.tax import (
+    beyond_en16931,
+    home_rate,
+    line_position,
+    taxed,
+    words_of,
+)
 from billing_assets.reference.fx import Fixings
 from billing_assets.reference.models import Agreement, Bank, Carrier, Leg, Partner
 from billing_assets.reference.tax import Position, Taxation, TaxRules
@@ -123,6 +131,21 @@ def assemble(
     if net != charged:
         raise BillingError(f"lines sum to {net} but the charges to {charged} {currency}")
     us, them = carrier_party(carrier), partner_party(partner)
+    tax = taxed(
+        lines,
+        currency=currency,
+        rounding=partner.tax.rounding or rules.rounding,
+        words=words_of(positions),
+        home=home_rate(
+            lines,
+            currency,
+            carrier.currency,
+            period.last_day,
+            fixings,
+            wanted=partner.document.home_equivalent,
+        ),
+    )
+    beyond = beyond_en16931(currency, tax["taxes"], tax["totals"], tax["home_tax"])
     return Document(
         kind=kind,
         leg=leg,
@@ -135,7 +158,7 @@ def assemble(
         currency=currency,
         language=partner.document.language,
         template_name=partner.document.template,
-        xml_profile=_xml_profile(partner, kind, currency),
+        xml_profile=_xml_profile(partner, kind, beyond),
         formats=partner.document.formats,
         annex_records=partner.document.annex_records,
         seller=us if ours else them,
@@ -144,20 +167,7 @@ def assemble(
         references=_references(charges, partner, agreements),
         lines=lines,
         subtotals=subtotals_of(lines),
-        **taxed(
-            lines,
-            currency=currency,
-            rounding=partner.tax.rounding or rules.rounding,
-            words=words_of(positions),
-            home=home_rate(
-                lines,
-                currency,
-                carrier.currency,
-                period.last_day,
-                fixings,
-                wanted=partner.document.home_equivalent,
-            ),
-        ),
+        **tax,
         notes=(*notes, *disclosures(charges)),
         dated=is_dated(charges),
         traffic=_traffic(traffic, period),
@@ -165,14 +175,22 @@ def assemble(
     )
 
 
-def _xml_profile(partner: Partner, kind: Kind, currency: str) -> XmlProfile:
-    """The partner's profile, as far as it can carry the document."""
-    # EN 16931 allows two decimals at most (BR-DEC), whatever the currency
-    if minor_units(currency) > 2:
+def _xml_profile(partner: Partner, kind: Kind, beyond: str) -> XmlProfile:
+    """The partner's profile, as far as it can carry the document; `beyond` says what it cannot.
+
+    Raises `BillingError` for what Peppol cannot.
+    """
+    asked = partner.document.xml
+    if beyond and asked == "peppol-bis-3" and kind not in UNNUMBERED:
+        raise BillingError(
+            f"Peppol cannot carry {beyond}",
+            hint=f"take tax.rounding or document.xml from {partner.partner}'s file",
+        )
+    if beyond:
         return "ubl-schema-only"
-    if partner.document.xml == "peppol-bis-3" and kind is Kind.SELF_BILLED:
+    if asked == "peppol-bis-3" and kind is Kind.SELF_BILLED:
         return "peppol-self-billing-3"
-    return partner.document.xml
+    return asked
 
 
 def _banks(carrier: Carrier, partner: Partner, currency: str, *, ours: bool) -> tuple[Bank, ...]:
@@ -223,11 +241,12 @@ def master_data_problems(
     if not _banks(carrier, partner, currency, ours=ours):
         payee = "carrier" if ours else who
         found.append(Problem(f"no bank account to pay {currency} to", file=payee, field="bank"))
-    if "O" not in categories and tax.vat_id and not tax.vat_id[:2].isalpha():
+    if "O" not in categories and not _names_its_country(tax.vat_id):
         refuse("tax.vat_id", tax.vat_id, "a VAT id begins with its country (BR-CO-09)")
+    if "O" not in categories and not _names_its_country(carrier.vat_id):
+        message = "our VAT id does not begin with its country (BR-CO-09)"
+        found.append(Problem(message, file="carrier", field="vat_id", value=carrier.vat_id))
     if settings.xml == "peppol-bis-3":
-        if minor_units(currency) > 2:
-            refuse("document.xml", settings.xml, f"Peppol cannot carry {currency}'s decimals")
         if not (settings.endpoint_scheme and settings.endpoint_id):
             refuse("document.endpoint_id", "", "Peppol needs the partner's (R010, R020)")
         if not (settings.buyer_reference or settings.purchase_order):
@@ -237,6 +256,11 @@ def master_data_problems(
                 Problem("Peppol needs ours (R010, R020)", file="carrier", field="endpoint_id")
             )
     return found
+
+
+def _names_its_country(vat_id: str) -> bool:
+    """Whether a VAT id begins with a country, as Greece and Northern Ireland write theirs too."""
+    return not vat_id or vat_id[:2] in COUNTRIES | {"EL", "XI"}
 
 
 def _only(charges: pl.DataFrame, column: str) -> str:

@@ -12,8 +12,8 @@ from typing import Final
 from lxml import etree
 
 from billing_assets.core.errors import BillingError
-from billing_assets.core.money import minor_units
 from billing_assets.invoicing.document import Document, Kind, Line, Party, plain
+from billing_assets.invoicing.tax import beyond_en16931
 from billing_assets.invoicing.ubl import (
     CREDIT_TRANSFER,
     DRAFT_NUMBER,
@@ -36,14 +36,15 @@ EN16931: Final = "urn:cen.eu:en16931:2017"
 def render_cii(document: Document) -> bytes:
     """The document as CII, UTF-8.
 
-    Raises `BillingError` for a document that EN 16931 cannot carry (a currency with three
-    decimals, an internal kind) and for text that XML cannot.
+    Raises `BillingError` for a document that EN 16931 cannot carry (see `beyond_en16931`; an
+    internal kind) and for text that XML cannot.
     """
     if document.kind not in TYPE_CODES:
         raise BillingError(f"a {document.kind} has no Factur-X")
-    if minor_units(document.currency) > 2:
+    beyond = beyond_en16931(document.currency, document.taxes, document.totals, document.home_tax)
+    if beyond:
         raise BillingError(
-            f"Factur-X cannot carry the decimals of {document.currency}",
+            f"Factur-X cannot carry {beyond}",
             hint="take factur-x from the partner's formats",
         )
     root = etree.Element(

@@ -172,12 +172,12 @@ def _creditable(
 
 def _part(line: Line, amount: Decimal, currency: str, reason: str) -> Line:
     """A line over an amount instead of its own, which keeps its tax and what it was for."""
+    if abs(amount) > MAX_MONEY:
+        raise BillingError(f"{amount} is more than {MAX_MONEY:,} {currency}")
     decimals = minor_units(currency)
     exact = round_amount(amount, decimals, Rounding.DOWN)
     if exact != amount:
         raise BillingError(f"{amount} has more than the {decimals} decimals of {currency}")
-    if abs(exact) > MAX_MONEY:
-        raise BillingError(f"{amount} is more than {MAX_MONEY:,} {currency}")
     return line.model_copy(
         update={
             "kind": CORRECTION_LINE,

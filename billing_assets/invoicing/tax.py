@@ -8,10 +8,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from billing_assets.core.fx import Rate, convert
-from billing_assets.core.money import minor_units
+from billing_assets.core.money import Rounding, minor_units, round_amount
 from billing_assets.core.periods import Period
 from billing_assets.invoicing.document import (
     Document,
@@ -125,6 +126,25 @@ def taxed(
         "home_tax": home_tax,
         "totals": Totals(net=net, tax=tax, gross=net + tax),
     }
+
+
+def beyond_en16931(
+    currency: str, taxes: Sequence[TaxRow], totals: Totals, home: HomeTax | None
+) -> str:
+    """What EN 16931 cannot say of a document's money; empty when it can say all of it.
+
+    Amounts have two decimals at most (BR-DEC, UBL-DT-01), whatever the currency, and the tax of a
+    rate may be off its base x rate by less than 1.00 (BR-CO-17).
+    """
+    if minor_units(currency) > 2:
+        return f"the decimals of {currency}"
+    if home and totals.tax and minor_units(home.currency) > 2:
+        return f"tax in {home.currency}, with its decimals"
+    for row in taxes:
+        exact = round_amount(Fraction(row.base) * Fraction(row.rate), 2, Rounding.HALF_UP)
+        if abs(row.tax - exact) >= 1:
+            return f"tax of {row.tax} rounded line by line, where base x rate is {exact}"
+    return ""
 
 
 def retaxed(original: Document, lines: Sequence[Line]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from iso4217 import Currency
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from billing_assets.core.countries import COUNTRIES
 from billing_assets.core.money import parse_decimal, to_e10
 
 
@@ -57,6 +58,12 @@ def _currency(value: str) -> str:
         known = False
     if not known:
         raise ValueError("is not an ISO 4217 currency with a minor unit")
+    return value
+
+
+def _country(value: str) -> str:
+    if value not in COUNTRIES:
+        raise ValueError("is no country of ISO 3166 (Greece is GR, the United Kingdom GB)")
     return value
 
 
@@ -155,7 +162,7 @@ Moment = Annotated[date | datetime, BeforeValidator(_moment, json_schema_input_t
 Day = Annotated[date, BeforeValidator(_day, json_schema_input_type=_DayText)]
 Zone = Annotated[str, AfterValidator(_zone)]
 CurrencyCode = Annotated[str, AfterValidator(_currency)]
-Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$"), AfterValidator(_country)]
 Code = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,14}$")]
 Codes = Annotated[
     list[Code],
