@@ -108,6 +108,18 @@ def test_an_adjustment_at_once_is_a_note_and_nothing_is_adjusted_twice(
             assert [check for check in prove(home, issued.id) if not check.ok] == []
 
 
+def test_what_no_document_has_billed_is_an_invoice_of_its_own(tmp_path: Path) -> None:
+    home = open_home(tmp_path)
+    use(home, of_day(NEXT_WEEK, 100))
+    run(home, WEEK)
+    issue(home, WEEK)
+    assert home.registry.documents.of_cycle(WEEK) == []
+    use(home, of_day(TENTH, 1000))
+    made = adjusted(home)
+    assert (made.kind, made.totals.net) == (Kind.INVOICE, Decimal("6.00"))
+    assert made.references.corrects is None
+
+
 def test_what_cannot_be_adjusted_at_once_is_refused(home: Installation) -> None:
     with pytest.raises(StateError, match="not final"):
         run(home, NEXT)

@@ -145,7 +145,10 @@ def test_two_drafts_of_the_same_credit_are_issued_once(home: Installation) -> No
     original = transit(home)
     for _ in range(2):
         icb("document", "credit", original.number_text, "--reason", "twice asked")
-    icb("document", "issue", "P02/2026-03/C1", "--approver", "bruno")
+    first = ("document", "issue", "P02/2026-03/C1", "--approver", "bruno")
+    with pytest.raises(BillingError, match="no note to it can be of 2026-05-04"):
+        icb(*first, "--issue-date", "2026-05-04")
+    icb(*first)
     with pytest.raises(StateError, match="credited by another note"):
         icb("document", "issue", "P02/2026-03/C2", "--approver", "bruno")
     assert home.registry.documents.check_gaps() == []
@@ -171,6 +174,7 @@ def test_a_debit_note_adds_to_a_line_and_names_its_document(home: Installation) 
     ("words", "said"),
     [
         (["--reason", " "], "needs a reason"),
+        (["--reason", "x", "--issue-date", "2026-05-04"], "no note to it can be of 2026-05-04"),
         (["--reason", "x", "--line", "9"], "no line 9"),
         (["--reason", "x", "--line", "1", "--amount", "1000"], "cannot be credited"),
         (["--reason", "x", "--line", "1", "--amount", "-1"], "cannot be credited"),

@@ -234,6 +234,15 @@ def test_a_character_that_xml_cannot_carry_is_refused_by_name() -> None:
         render_ubl(document(notes=["fine"], to=partner(name="a\x07b")))
 
 
+def test_a_text_of_blanks_makes_no_element() -> None:
+    blank = partner("G").model_copy(update={"tax": Tax(category="G", registration=" ")})
+    made = document(to=blank)
+    customer = "cac:AccountingCustomerParty/cac:Party/cac:PartyLegalEntity"
+    assert found(made, f"{customer}/cbc:RegistrationName") == ["Polar Reseller, Lda"]
+    assert found(made, f"{customer}/cbc:CompanyID") == []
+    assert b"> </" not in render_cii(made)
+
+
 def test_the_validator_is_not_blind() -> None:
     xml = render_ubl(document()).replace(b">96.00</cbc:PayableAmount", b">97.00</cbc:PayableAmount")
     xml = xml.replace(b">118.08</cbc:PayableAmount", b">119.08</cbc:PayableAmount")

@@ -175,6 +175,19 @@ def test_a_wrong_term_is_named_with_its_line_field_and_value(
     assert result.reference.agreements == ()
 
 
+def test_a_channel_that_takes_what_is_not_made_is_refused() -> None:
+    channel = {"channel": "portal", "via": "folder", "path": "P01", "formats": ["csv", "xlsx"]}
+    for formats, refused in ((["pdf"], True), (["pdf", "xlsx"], False)):
+        terms = {**partner(), "delivery": [channel], "document": {"formats": formats}}
+        files = {
+            "carrier.yaml": json.dumps(CARRIER).encode(),
+            "partners/P01.yaml": json.dumps(terms).encode(),
+        }
+        said = [problem.message for problem in load_reference(files).problems]
+        assert bool(said) is refused
+        assert all("channel portal takes xlsx" in message for message in said)
+
+
 @pytest.mark.parametrize("country", ["EL", "UK", "ZZ", "EU"])
 def test_a_country_that_is_none_is_refused(country: str) -> None:
     # taken as it stands Greece would be outside the EU, and its supplies exports

@@ -115,9 +115,21 @@ def test_the_command_tells_age_and_interest_by_currency(tmp_path: Path) -> None:
         ("item,amount,currency,due\nA,ten,EUR,2026-04-01\n", ":2"),
         ("item,amount,currency,due\nA,1.00,EUR,April\n", "is not a day"),
         ("item,amount,currency,due\nA,1.00,EURO,2026-04-01\n", "ISO 4217"),
+        ("item,amount,currency,due\nA,1.005,EUR,2026-04-01\n", "more than the 2 decimals of EUR"),
+        ("item,amount,currency,due\nA,0.5,JPY,2026-04-01\n", "more than the 0 decimals of JPY"),
+        (f"item,amount,currency,due\nA,{'9' * 40},EUR,2026-04-01\n", "is more than"),
+        ("item,amount,currency,due\nA,1,EUR,2026-04-01,x\n", "UTF-8, commas between item, amount"),
     ],
 )
 def test_a_list_that_is_none_is_refused_by_row(tmp_path: Path, text: str, said: str) -> None:
     done = run(tmp_path, text, "--at", "2026-04-30")
     assert done.exit_code != 0
     assert said in f"{done.output} {done.exception}".replace("\n", " ")
+    assert "truncate_ragged_lines" not in str(done.exception)
+
+
+def test_a_rate_of_interest_that_is_none_is_refused(tmp_path: Path) -> None:
+    text = "item,amount,currency,due\nA,1.00,EUR,2026-04-01\n"
+    for rate in ("-1", "1000.01", "9" * 40):
+        done = run(tmp_path, text, "--at", "2026-04-30", "--annual", rate)
+        assert "is no rate of interest" in str(done.exception)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from billing_assets.cli.lists import currency_of, day_of, decimal_of, read_rows
+from billing_assets.cli.lists import amount_of, currency_of, day_of, decimal_of, read_rows
 from billing_assets.cli.output import JSON_HELP, console, print_json, show
 from billing_assets.core.fx import Rate, difference
 from billing_assets.core.fx import convert as converted
@@ -109,10 +109,11 @@ def revalue(
 
 
 def _checked(row: dict[str, str]) -> dict:
+    currency = currency_of(row["currency"])
     return {
         "item": row["item"],
-        "amount": decimal_of(row["amount"]),
-        "currency": currency_of(row["currency"]),
+        "amount": amount_of(row["amount"], currency),
+        "currency": currency,
         "booked": day_of(row["booked"]),
         "paid": day_of(row["paid"]) if row["paid"] else None,
     }

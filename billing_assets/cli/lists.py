@@ -10,8 +10,8 @@ import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
 from billing_assets.core.errors import BillingError, InputError, Problem
-from billing_assets.core.money import parse_decimal
-from billing_assets.reference.values import CurrencyCode
+from billing_assets.core.money import Rounding, minor_units, parse_decimal, round_amount
+from billing_assets.reference.values import MAX_MONEY, CurrencyCode
 
 T = TypeVar("T")
 
@@ -27,7 +27,10 @@ def read_rows(path: Path, columns: tuple[str, ...], read: Callable[[dict[str, st
     try:
         frame = pl.read_csv(path, infer_schema=False)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise BillingError(f"cannot read {path}: {error}") from error
+        # what follows the first line is advice to programmers
+        said = str(error).partition("\n")[0]
+        hint = f"UTF-8, commas between {', '.join(columns)}, decimals with a point"
+        raise BillingError(f"cannot read {path}: {said}", hint=hint) from error
     if tuple(frame.columns) != columns:
         said = f"must have the columns {', '.join(columns)}"
         problem = Problem(said, str(path), 1, "header", ",".join(frame.columns))
@@ -66,3 +69,14 @@ def decimal_of(text: str) -> Decimal:
         return parse_decimal(text)
     except ValueError as error:
         raise BillingError(f"{text!r} is not an amount such as 12345.67") from error
+
+
+def amount_of(text: str, currency: str) -> Decimal:
+    """A sum of money in a currency; raises `BillingError` for one that it cannot have."""
+    amount = decimal_of(text)
+    if abs(amount) > MAX_MONEY:
+        raise BillingError(f"{text!r} is more than {MAX_MONEY:,} {currency}")
+    decimals = minor_units(currency)
+    if round_amount(amount, decimals, Rounding.DOWN) != amount:
+        raise BillingError(f"{text!r} has more than the {decimals} decimals of {currency}")
+    return amount

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from billing_assets.cli.lists import currency_of, day_of, decimal_of, read_rows
+from billing_assets.cli.lists import amount_of, currency_of, day_of, decimal_of, read_rows
 from billing_assets.cli.output import JSON_HELP, print_json, show
 from billing_assets.core.errors import BillingError
 from billing_assets.settlement.receivables import (
@@ -37,8 +37,8 @@ def receivables(
     day, percent = day_of(at), decimal_of(annual)
     if basis not in (360, 365):
         raise BillingError(f"a year of {basis} days is not known", hint="--basis 365 or 360")
-    if percent < 0:
-        raise BillingError("interest is not below zero")
+    if not 0 <= percent <= 1000:
+        raise BillingError(f"{annual}% a year is no rate of interest", hint="--annual 12.15")
     year: Basis = 360 if basis == 360 else 365
     rows = []
     for row in read_rows(items, COLUMNS, _checked):
@@ -69,9 +69,10 @@ def receivables(
 
 def _checked(row: dict[str, str]) -> dict:
     due: date = day_of(row["due"])
+    currency = currency_of(row["currency"])
     return {
         "item": row["item"],
-        "amount": decimal_of(row["amount"]),
-        "currency": currency_of(row["currency"]),
+        "amount": amount_of(row["amount"], currency),
+        "currency": currency,
         "due": due,
     }

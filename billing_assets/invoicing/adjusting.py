@@ -79,7 +79,8 @@ def naming_originals(home: Installation, charges: pl.DataFrame) -> pl.DataFrame:
 
 def as_note(home: Installation, cycle: Cycle, document: Document) -> Document:
     """The document of an adjustment as a credit note (below zero) or debit note to the one that
-    it adjusts; what we do not issue ourselves stays as it is."""
+    it adjusts. What we do not issue ourselves stays as it is, and so does what no document of the
+    cycle has billed before: an invoice."""
     if cycle.cadence != ADJUSTMENT or document.kind is not Kind.INVOICE:
         return document
     originals = [
@@ -88,6 +89,8 @@ def as_note(home: Installation, cycle: Cycle, document: Document) -> Document:
         if (one.leg, one.stream, one.currency, one.turned)
         == (document.leg, document.stream, document.currency, document.turned)
     ]
+    if not originals:
+        return document
     credit = document.totals.net < 0
     sign = -1 if credit else 1
     lines = [
@@ -99,12 +102,11 @@ def as_note(home: Installation, cycle: Cycle, document: Document) -> Document:
         )
         for line in document.lines
     ]
+    first = originals[0]
     references = document.references.model_dump()
-    if originals:
-        first = originals[0]
-        references["corrects"] = Corrected(
-            number=first.number or "", issue_date=first.issue_date
-        ).model_dump()
+    references["corrects"] = Corrected(
+        number=first.number or "", issue_date=first.issue_date
+    ).model_dump()
     changes = {
         "kind": Kind.CREDIT_NOTE if credit else Kind.DEBIT_NOTE,
         "lines": [line.model_dump() for line in lines],

@@ -22,7 +22,7 @@ from billing_assets.invoicing.document import (
     plain,
     subtotals_of,
 )
-from billing_assets.invoicing.finalise import keep_draft
+from billing_assets.invoicing.finalise import keep_draft, require_after
 from billing_assets.invoicing.layout import template_hash
 from billing_assets.invoicing.pdf import engine_versions
 from billing_assets.invoicing.tax import retaxed
@@ -217,6 +217,7 @@ def _note(
     if not reason.strip():
         raise BillingError(f"a {kind.replace('_', ' ')} needs a reason")
     corrects = Corrected(number=original.number or "", issue_date=original.issue_date)
+    require_after(corrects, issue_date)
     changes = {
         "kind": kind,
         "number": None,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from billing_assets.core.errors import BillingError, StateError
-from billing_assets.invoicing.document import UNNUMBERED, Document, Kind
+from billing_assets.invoicing.document import UNNUMBERED, Corrected, Document, Kind
 from billing_assets.invoicing.layout import template_hash
 from billing_assets.invoicing.pdf import engine_versions
 from billing_assets.invoicing.renderings import EXTENSIONS, render
@@ -189,8 +189,11 @@ def revised(document: Document, **changes: Any) -> Document:
 def _issued_on(issue_date: date, document: Document, templates: Path) -> Document:
     """A draft as it is issued on a date, by the layout and engines of that day.
 
-    Raises `BillingError` for another date than the one by whose fixing it was converted.
+    Raises `BillingError` for another date than the one by whose fixing it was converted, and for
+    a note that would be older than what it corrects.
     """
+    if document.references.corrects:
+        require_after(document.references.corrects, issue_date)
     if document.dated and document.issue_date != issue_date:
         raise BillingError(
             f"{document.provenance.cycle} was converted at the fixing of {document.issue_date}, "
@@ -209,6 +212,16 @@ def _issued_on(issue_date: date, document: Document, templates: Path) -> Documen
         due_date=issue_date + timedelta(days=document.terms_days),
         provenance=provenance.model_dump(),
     )
+
+
+def require_after(corrected: Corrected, issue_date: date) -> None:
+    """Raise `BillingError` for a note that is dated before the document that it corrects."""
+    if issue_date < corrected.issue_date:
+        raise BillingError(
+            f"{corrected.number} is of {corrected.issue_date}, "
+            f"no note to it can be of {issue_date}",
+            hint="give a later --issue-date",
+        )
 
 
 def _redated(draft: Draft, document: Document) -> Draft:

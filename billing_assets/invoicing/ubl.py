@@ -337,7 +337,7 @@ def _group(parent: etree._Element, *names: str) -> etree._Element:
 
 def _text(parent: etree._Element, name: str, text: str, **attributes: str) -> None:
     """Append a basic element; an empty one is left out, because it would be refused (R008)."""
-    if not text:
+    if not text.strip():
         return
     element = etree.SubElement(parent, f"{{{CBC}}}{name}", attributes)
     try:

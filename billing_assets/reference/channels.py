@@ -40,6 +40,9 @@ FIXED_FORMATS = (
 )
 """Formats that the program itself writes; any other is a text template, 'detail.txt'."""
 
+ALWAYS_MADE = ("json", "csv", "pdf", "xml", "itemised")
+"""Formats of every numbered document, whether its partner's file names them or not."""
+
 _TEMPLATE = re.compile(r"[a-z0-9_-]+\.[a-z0-9]{1,8}")
 
 

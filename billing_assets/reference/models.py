@@ -24,7 +24,7 @@ from stdnum import iban
 
 from billing_assets.core.money import Rounding
 from billing_assets.core.sms import DELIVERED
-from billing_assets.reference.channels import Channels, Format
+from billing_assets.reference.channels import ALWAYS_MADE, Channels, Format
 from billing_assets.reference.columns import ColumnNames
 from billing_assets.reference.exchange import Exchange
 from billing_assets.reference.fees import Capacity, OneTime, Percentage, Recurring, require_distinct
@@ -188,6 +188,17 @@ class Partner(Form):
         if twice := next((name for name in names if names.count(name) > 1), ""):
             raise ValueError(f"account {twice} stands twice")
         return accounts
+
+    @model_validator(mode="after")
+    def _channels_take_what_is_made(self) -> "Partner":
+        made = {*ALWAYS_MADE, *self.document.formats}
+        for channel in self.delivery:
+            if lacking := [name for name in channel.formats if name not in made]:
+                raise ValueError(
+                    f"channel {channel.channel} takes {', '.join(lacking)}, which "
+                    "document.formats does not name: it would get nothing"
+                )
+        return self
 
 
 class Series(Form):
