@@ -188,6 +188,17 @@ def test_a_channel_that_takes_what_is_not_made_is_refused() -> None:
         assert all("channel portal takes xlsx" in message for message in said)
 
 
+@pytest.mark.parametrize("scheme", ["GLN", "88", "0088:1", "em"])
+def test_a_list_of_endpoints_that_is_none_is_refused(scheme: str) -> None:
+    document = {"endpoint_scheme": scheme, "endpoint_id": "1"}
+    files = {
+        "carrier.yaml": json.dumps(CARRIER).encode(),
+        "partners/P01.yaml": json.dumps({**partner(), "document": document}).encode(),
+    }
+    (problem,) = load_reference(files).problems
+    assert (problem.field, problem.value) == ("document.endpoint_scheme", scheme)
+
+
 @pytest.mark.parametrize("country", ["EL", "UK", "ZZ", "EU"])
 def test_a_country_that_is_none_is_refused(country: str) -> None:
     # taken as it stands Greece would be outside the EU, and its supplies exports

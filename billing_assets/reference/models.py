@@ -98,6 +98,10 @@ PayableBank = Annotated[Bank, AfterValidator(_payable)]
 """A bank as master data has it; a document keeps what it was issued with."""
 
 
+EndpointScheme = Annotated[str, StringConstraints(pattern=r"^([0-9]{4}|[A-Z]{2})?$")]
+"""The list that an address of the network is of: an EAS code such as 0088, 9946 or EM."""
+
+
 class Cadence(StrEnum):
     """How often a cycle closes."""
 
@@ -146,7 +150,7 @@ class DocumentSettings(Form):
     template: Identifier = "default"
     buyer_reference: str = ""
     purchase_order: str = ""
-    endpoint_scheme: str = ""
+    endpoint_scheme: EndpointScheme = ""
     endpoint_id: str = ""
     emails: tuple[str, ...] = ()
     formats: tuple[Format, ...] = ("pdf", "xml", "csv", "itemised")
@@ -223,7 +227,7 @@ class Carrier(Form):
     vat_rate: Annotated[DecimalText, Field(ge=0, le=1)]
     bank: tuple[PayableBank, ...]
     contact_email: str
-    endpoint_scheme: str = ""
+    endpoint_scheme: EndpointScheme = ""
     endpoint_id: str = ""
     series: tuple[Series, ...]
     delivery: Channels = ()
