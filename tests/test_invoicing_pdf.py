@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from billing_assets.core.settings import PROJECT_ROOT
 from billing_assets.invoicing.document import Corrected, Document, Kind, References
 from billing_assets.invoicing.finalise import revised
 from billing_assets.invoicing.layout import render_layout, template_hash, typst_literal
-from billing_assets.invoicing.pdf import render_pdf
+from billing_assets.invoicing.pdf import render_pdf, render_statement_pdf
+from billing_assets.invoicing.statement import Entry, Statement
 from billing_assets.invoicing.ubl import render_ubl
 from billing_assets.reference.models import Bank
 from tests.support.invoicing_cases import ISSUE_DATE, charge, document, partner, recurring
@@ -299,23 +301,54 @@ def test_every_step_of_a_derivation_is_printed_however_many_there_are() -> None:
     assert set(names) <= shown
 
 
+def require_beside(pdf: bytes, *rows: tuple[str, ...]) -> None:
+    """Figures of a row stand in one line, each ending before the next begins."""
+    words = boxes(pdf)
+    for left, right in (pair for row in rows for pair in pairwise(row)):
+        beside = [
+            (a, b)
+            for text, a in words
+            for other, b in words
+            if (text, other) == (left, right) and abs(a[1] - b[1]) < 1 and a[0] < b[0]
+        ]
+        assert beside, (left, right)
+        assert all(a[2] < b[0] for a, b in beside), (left, right)
+
+
 def test_wide_figures_stand_beside_each_other() -> None:
     made = document([charge("Java", "123456789012.34", "0.0123456789", "999999999999.99")])
-    rows = [
+    require_beside(
+        render_pdf(made, TEMPLATES),
         ("380", "123,456,789,012.34", "0.0123456789", "999,999,999,999.99"),
         ("999,999,999,999.99", "230,000,000,000.00"),
-    ]
-    words = boxes(render_pdf(made, TEMPLATES))
-    for row in rows:
-        for left, right in pairwise(row):
-            beside = [
-                (a, b)
-                for text, a in words
-                for other, b in words
-                if (text, other) == (left, right) and abs(a[1] - b[1]) < 1 and a[0] < b[0]
-            ]
-            assert beside, (left, right)
-            assert all(a[2] < b[0] for a, b in beside), (left, right)
+    )
+
+
+def test_wide_figures_of_a_statement_stand_beside_each_other() -> None:
+    made, zero, much = document(), Decimal("0.00"), Decimal("9999999999.99")
+    entry = Entry(
+        issue_date=ISSUE_DATE,
+        number="FT 2026/000001",
+        kind=Kind.INVOICE,
+        due_date=ISSUE_DATE,
+        debit=much,
+        credit=much,
+        balance=-much,
+    )
+    statement = Statement(
+        seller=made.seller,
+        buyer=made.buyer,
+        currency="EUR",
+        language="en",
+        template_name="default",
+        issue_date=ISSUE_DATE,
+        period=made.period,
+        opening=zero,
+        entries=(entry,),
+        closing=-much,
+    )
+    pdf = render_statement_pdf(statement, TEMPLATES)
+    require_beside(pdf, ("9,999,999,999.99", "9,999,999,999.99", "9,999,999,999.99"))
 
 
 def test_an_invoice_that_comes_to_a_credit_asks_for_no_payment() -> None:
