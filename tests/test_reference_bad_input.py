@@ -188,6 +188,42 @@ def test_a_channel_that_takes_what_is_not_made_is_refused() -> None:
         assert all("channel portal takes xlsx" in message for message in said)
 
 
+SERIES = [
+    ([{"pattern": "{series}/{number:06d}"}], "would give a number twice"),
+    ([{"pattern": "FT {year}"}], "would give a number twice"),
+    ([{"pattern": "{year}-{number:x}"}], "would give a number twice"),
+    ([{"pattern": "{year}-{number}\n"}], "would give a number twice"),
+    ([{"pattern": "{year}-{count}"}], "is no number format"),
+    ([{"pattern": "{year-{number}"}], "is no number format"),
+    ([{"pattern": "{year}-{number}", "document": "self_billed"}], "would give a number twice"),
+    ([{}, {"series": "FX"}], "two series number invoice"),
+    (
+        [
+            {"pattern": "{year}-{number}"},
+            {"pattern": "{year}-{number}", "series": "NC", "document": "credit_note"},
+        ],
+        "writes the numbers of another series",
+    ),
+]
+
+
+@pytest.mark.parametrize(("series", "message"), SERIES)
+def test_series_that_would_give_a_number_twice_are_refused(
+    series: list[dict[str, str]], message: str
+) -> None:
+    told = [{"series": "FT", "document": "invoice", **one} for one in series]
+    with pytest.raises(InputError) as refused:
+        load_reference({"carrier.yaml": json.dumps({**CARRIER, "series": told}).encode()})
+    (problem,) = refused.value.problems
+    assert problem.field.startswith("series")
+    assert message in problem.message
+
+
+def test_a_series_may_have_words_of_its_own() -> None:
+    told = [{"series": "FT", "document": "invoice", "pattern": "INV-{year}-{number:05d}"}]
+    load_reference({"carrier.yaml": json.dumps({**CARRIER, "series": told}).encode()})
+
+
 @pytest.mark.parametrize("scheme", ["GLN", "88", "0088:1", "em"])
 def test_a_list_of_endpoints_that_is_none_is_refused(scheme: str) -> None:
     document = {"endpoint_scheme": scheme, "endpoint_id": "1"}

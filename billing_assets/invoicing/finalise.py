@@ -18,7 +18,8 @@ from billing_assets.invoicing.layout import template_hash
 from billing_assets.invoicing.pdf import engine_versions
 from billing_assets.invoicing.renderings import EXTENSIONS, render
 from billing_assets.reference.ledger import Ledger
-from billing_assets.reference.models import Carrier, Series
+from billing_assets.reference.models import Carrier
+from billing_assets.reference.numbering import Series
 from billing_assets.registry import documents as registered
 from billing_assets.registry.blobs import BlobStore
 from billing_assets.registry.cycles import Cycle

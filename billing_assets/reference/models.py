@@ -29,6 +29,7 @@ from billing_assets.reference.columns import ColumnNames
 from billing_assets.reference.exchange import Exchange
 from billing_assets.reference.fees import Capacity, OneTime, Percentage, Recurring, require_distinct
 from billing_assets.reference.forms import Form, Identifier, Name
+from billing_assets.reference.numbering import AllSeries
 from billing_assets.reference.share_terms import PartOf, RevenueShare
 from billing_assets.reference.tax import Tax
 from billing_assets.reference.values import (
@@ -205,14 +206,6 @@ class Partner(Form):
         return self
 
 
-class Series(Form):
-    """A series of document numbers of a legal entity: 'FT 2026/000001'."""
-
-    series: Identifier
-    document: Literal["invoice", "credit_note", "debit_note", "self_billed"]
-    pattern: str = "{series} {year}/{number:06d}"
-
-
 class Carrier(Form):
     """Our own legal entity: the seller on invoices, the buyer on self-billed ones."""
 
@@ -229,7 +222,7 @@ class Carrier(Form):
     contact_email: str
     endpoint_scheme: EndpointScheme = ""
     endpoint_id: str = ""
-    series: tuple[Series, ...]
+    series: AllSeries
     delivery: Channels = ()
     own_trunks: tuple[Trunk, ...] = ()
     fixing_source: str = ""

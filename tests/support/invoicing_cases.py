@@ -20,9 +20,9 @@ from billing_assets.reference.models import (
     Carrier,
     DocumentSettings,
     Partner,
-    Series,
     Tax,
 )
+from billing_assets.reference.numbering import Series
 from billing_assets.reference.tax import TaxRules
 
 UNITS = {"USD": "1.0850", "GBP": "0.8600", "JPY": "162.50", "KWD": "0.3340"}
