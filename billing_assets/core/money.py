@@ -5,7 +5,7 @@ the currency (`E10`); sums and document amounts are `Decimal`.
 """
 
 from dataclasses import dataclass
-from decimal import Context, Decimal, Inexact, InvalidOperation
+from decimal import MAX_PREC, Context, Decimal, Inexact, InvalidOperation
 from enum import StrEnum
 from fractions import Fraction
 from functools import cache
@@ -29,6 +29,10 @@ class Rounding(StrEnum):
     DOWN = "down"
 
 
+_WIDE = Context(prec=MAX_PREC)
+"""Moves the point of a number of any length: the default context cuts at 28 digits."""
+
+
 def round_amount(value: Decimal | Fraction | int, decimals: int, method: Rounding) -> Decimal:
     """Round an exact value once to `decimals` places.
 
@@ -47,7 +51,7 @@ def round_amount(value: Decimal | Fraction | int, decimals: int, method: Roundin
         )
     ):
         whole += 1
-    return Decimal(-whole if numerator < 0 else whole).scaleb(-decimals)
+    return Decimal(-whole if numerator < 0 else whole).scaleb(-decimals, _WIDE)
 
 
 @cache
@@ -84,7 +88,7 @@ def to_e10(value: Decimal) -> int:
 
 def from_e10(units: int) -> Decimal:
     """Return an integer of 10^-10 units as a decimal with ten places."""
-    return Decimal(units).scaleb(-SCALE)
+    return Decimal(units).scaleb(-SCALE, _WIDE)
 
 
 def decimal_of_e10(units: pl.Expr) -> pl.Expr:
