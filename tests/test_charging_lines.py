@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from billing_assets.charging.cycles import Cycle
-from billing_assets.charging.line import Facts, ShortCallCount
+from billing_assets.charging.line import Facts, ShortCallCount, plain
 from billing_assets.charging.lines import charge_cycle
 from billing_assets.charging.short_calls import count_short_calls
 from billing_assets.core.money import Rounding, round_amount
@@ -17,7 +17,7 @@ from billing_assets.core.periods import Period, month_period
 from billing_assets.lake.tables import USAGE_DAILY
 from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Agreement
-from tests.support.references import agreement, reference
+from tests.support.references import agreement, loaded, partner, reference
 
 MARCH = Cycle("P01/2026-03", "P01", "2026-03", month_period("2026-03"))
 JUNE = Cycle("P01/2026-06", "P01", "2026-06", month_period("2026-06"))
@@ -171,6 +171,35 @@ def test_short_calls_above_the_threshold_are_a_line_of_their_own(
     (line,) = charges(data, usage(), short_calls=counts)
     assert (line["kind"], line["quantity"], line["amount"]) == ("surcharge", charged, amount)
     assert "7200 of 40000 answered calls last at most 6 s: 18%" in line["steps"]
+
+
+def test_reverse_billing_turns_the_short_call_surcharge() -> None:
+    """The fee is owed by who owes the calls."""
+    data = reference(agreement(short_calls=SHORT, reverse=True))
+    (line,) = charges(data, usage(), short_calls={"A@1": ShortCallCount(40_000, 7_200)})
+    assert (line["quantity"], line["price"], line["amount"]) == (-7200, Decimal("0.01"), -72)
+
+
+@pytest.mark.parametrize("digits", [28, 29, 60])
+def test_amounts_of_any_length_are_rounded_and_written_exactly(digits: int) -> None:
+    value = Decimal("1" * digits + ".25")
+    assert round_amount(Fraction(value), 2, Rounding.DOWN) == value
+    assert plain(Decimal("1" * digits + ".2500")) == "1" * digits + ".25"
+
+
+@pytest.mark.parametrize(
+    ("terms", "said"),
+    [
+        ({"currency": "JPY", "rounding": {"line": {"decimals": 2}}}, "JPY has (0)"),
+        ({"currency": "EUR", "rounding": {"line": {"decimals": 3}}}, "EUR has (2)"),
+        ({"currency": "KWD", "rounding": {"line": {"decimals": 3}}}, ""),
+        ({"currency": "KWD", "rounding": {"line": {"decimals": 3}},
+          "exchange": {"to": "USD", "rule": "last_day"}}, "USD has (2)"),
+    ],
+)  # fmt: skip
+def test_lines_finer_than_the_invoice_s_currency_are_refused(terms: dict, said: str) -> None:
+    problems = loaded([agreement(**terms)], [partner()]).problems
+    assert [said in one.message for one in problems] == ([True] if said else [])
 
 
 def test_no_short_call_line_without_terms_calls_or_excess() -> None:

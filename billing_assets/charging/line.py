@@ -30,6 +30,9 @@ It carries that in `exact_amount`, its `amount` is 0, and no document shows it."
 ADJUSTS = "adjusts"
 """Among the inputs of a line: the final cycle that billed its days, or settled its window."""
 
+BILLED_AT = "billed_at"
+"""Among the inputs of a line that prices earlier usage again: the price that it was billed at."""
+
 FEE_KINDS = ("recurring", "one_time", "capacity")
 """Kinds of fees: what is due of them depends on what final cycles have billed of it."""
 
@@ -246,4 +249,5 @@ def plain(value: Decimal) -> str:
     >>> plain(Decimal("1200.500"))
     '1200.5'
     """
-    return f"{value.normalize():f}"
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

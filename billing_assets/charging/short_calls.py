@@ -84,7 +84,7 @@ def _line(
         kind="surcharge",
         title=f"Short calls of at most {rule.seconds} s",
         days=(facts.cycle.period.start, facts.cycle.period.last_day),
-        exact=exact,
+        exact=-exact if terms.reverse else exact,
         steps=[
             f"{count.short} of {count.calls} answered calls last at most {rule.seconds} s: "
             f"{share}%",
