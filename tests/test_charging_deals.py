@@ -139,6 +139,22 @@ def test_traffic_of_one_direction_alone_is_not_balanced_by_itself(tmp_path: Path
     assert charged(tmp_path, deal, [sent(300)], sides) == [("supplier", "balance", "3.00")]
 
 
+def test_a_quarter_s_balance_is_settled_once_over_versions_of_its_agreements(
+    tmp_path: Path,
+) -> None:
+    """9000 against 3000 minutes: 5700 above the tolerance, in March alone."""
+    received_by = {**IN, "bill_and_keep": True}
+    sides = (
+        {**received_by, "to": "2026-02-01"},
+        {**received_by, "version": 2, "from": "2026-02-01"},
+        {**OUT, "bill_and_keep": True},
+    )
+    deal = {**BALANCE, "period": "quarter"}
+    months = [f"2026-{month:02d}-05" for month in range(1, 4)]
+    usage = [row for day in months for row in (received(3000, day), sent(1000, day))]
+    assert charged(tmp_path, deal, usage, sides) == [("customer", "balance", "4.56")]
+
+
 def test_f04_a_ratio_is_charged_once_it_was_passed_in_months_in_a_row(tmp_path: Path) -> None:
     rule = {"tolerance": "0.10", "price": "0.01", "ratio": "1.5", "consecutive": 3}
     deal = {**BALANCE, "balance": rule}

@@ -1,5 +1,6 @@
 """Percentages on usage through `icb price`: lines of their own with their derivation."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,24 @@ def test_a_hub_that_sells_at_cost_keeps_its_least_margin_by_line(tmp_path: Path)
     assert surcharges(free) == []
     back = charged(tmp_path, {"percentages": [hub], "reverse": True}, usage)
     assert surcharges(back) == [("Margin, 5%", "-39.00")]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_what_is_priced_again_keeps_its_least_margin_once(tmp_path: Path, reverse: bool) -> None:
+    """1000 minutes a month, 0.05 and then all 0.04: 5 % of 50 is more than 2, of 40 it is 2.
+
+    February pays its own 2 and gives back half a euro of January's 2.50.
+    """
+    tiers = {"rule": "uk", "model": "all_unit", "period": "quarter",
+             "tiers": [{"up_to": "1000", "price": "0.05"}, {"price": "0.04"}]}  # fmt: skip
+    hub = {"percentage": "hub", "title": "Margin", "rate": "0.05", "at_least": "0.002"}
+    terms = {"volume": [tiers], "percentages": [hub], "reverse": reverse}
+    usage = [minutes(1000, day=f"2026-0{month}-10") for month in (1, 2, 3)]
+    found = charged(tmp_path, terms, usage)
+    sign = -1 if reverse else 1
+    assert [sign * c["amount"] for c in found if c["kind"] == "surcharge"] == [
+        Decimal(amount) for amount in ("2.50", "1.50", "2.00")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 
 from billing_assets.charging.line import Facts
+from billing_assets.charging.priced import Priced
 from billing_assets.charging.unbilled import MEASURES
 from billing_assets.core.errors import BillingError
 from billing_assets.core.money import Rounding, from_e10, minor_units, round_amount
@@ -45,7 +46,8 @@ class Accumulator:
     """One count of one term in one window, in counted units (seconds, messages, bytes).
 
     `opening` is what came before all usage: given by the reference, and usage of the agreement's
-    earlier versions in this window. `before` and `own` are what other cycles and this one bill.
+    earlier versions on days of the term; `foreign` is what of it the rule has not priced there.
+    `before` and `own` are what other cycles and this one bill.
     """
 
     agreement: InForce
@@ -53,6 +55,7 @@ class Accumulator:
     of: str
     held: pl.Expr
     opening: Fraction
+    foreign: Fraction
     before: Fraction
     own: Fraction
 
@@ -94,6 +97,17 @@ def life(facts: Facts, agreement: InForce) -> Window:
         if one.terms.agreement == agreement.terms.agreement
     ]
     return min(first for first, _ in days), max(end for _, end in days)
+
+
+def ruled_days(facts: Facts, agreement: InForce, rule: VolumeRule, window: Window) -> Window:
+    """Days of a window on which a rule holds, over all versions that have one of its name."""
+    first, end = rule.held(window)
+    days = [
+        one.local_days
+        for one in facts.agreements
+        if one.terms.agreement == agreement.terms.agreement and rule.rule in names_of(one.terms)
+    ]
+    return max(first, min(begins for begins, _ in days)), min(end, max(ends for _, ends in days))
 
 
 def windows(facts: Facts, agreement: InForce, term: Counted | RevenueShare) -> list[Window]:
@@ -139,6 +153,11 @@ def settled(facts: Facts, agreement: InForce, name: str, term: Counted, window: 
         for later in facts.agreements
     ):
         return Settled(now=False, before=False)
+    return settled_at(facts, end)
+
+
+def settled_at(facts: Facts, end: date) -> Settled:
+    """The same for what ends on the day before `end`."""
     period = facts.cycle.period
     last = end - timedelta(days=1)
     return Settled(now=period.start <= last < period.end, before=last < period.start)
@@ -150,26 +169,23 @@ def names_of(terms: Agreement) -> set[str]:
 
 
 def accumulators(
-    facts: Facts,
-    agreement: InForce,
-    rule: VolumeRule,
-    window: Window,
-    usage: pl.DataFrame,
-    billed: pl.DataFrame,
+    facts: Facts, agreement: InForce, rule: VolumeRule, window: Window, priced: Priced
 ) -> list[Accumulator]:
     """The accumulators of a rule in a window: one, or one for each account or destination.
 
-    `usage` and `billed` are what rules before this one have left of the facts' own.
+    `priced` has what rules before this one have left of the facts' usage.
     """
     terms = agreement.terms
     first, end = held_days(agreement, rule, window)
     scope = in_scope(terms, rule)
     column = {"by_account": "account", "by_destination": "destination"}.get(rule.accumulate)
     mine = scope & pl.col("local_day").is_between(first, end, closed="left")
-    earlier = scope & pl.col("local_day").is_between(window[0], first, closed="left")
+    earlier = scope & pl.col("local_day").is_between(rule.held(window)[0], first, closed="left")
     names: Sequence[str] = [""]
     if column:
-        labels = pl.concat([frame.filter(mine)[column] for frame in (billed, usage)])
+        labels = pl.concat(
+            [frame.filter(mine)[column] for frame in (priced.kept_before, priced.kept)]
+        )
         names = sorted({*labels.cast(pl.String), *(o.of for o in rule.opening if o.of)})
     per = units_per_price(terms)
     found: list[Accumulator] = []
@@ -177,14 +193,40 @@ def accumulators(
         held = mine & (pl.col(column).cast(pl.String) == name) if column else mine
         past = earlier & (pl.col(column).cast(pl.String) == name) if column else earlier
         given = Fraction(rule.opened(window, name)[0]) * per
-        versions = _units(facts.billed, past) + _units(facts.usage, past)
-        before, own = _units(billed, held), _units(usage, held)
-        found.append(Accumulator(agreement, window, name, held, given + versions, before, own))
+        counted, own = _of_versions(facts, terms, rule, past, priced)
+        # a prorated rule is for its own days alone: what is not its own does not fill it
+        foreign = Fraction(0) if rule.prorate else counted - own
+        before, now = _units(priced.kept_before, held), _units(priced.kept, held)
+        found.append(
+            Accumulator(agreement, window, name, held, given + own + foreign, foreign, before, now)
+        )
     return found
+
+
+def _of_versions(
+    facts: Facts, terms: Agreement, rule: VolumeRule, past: pl.Expr, priced: Priced
+) -> tuple[Fraction, Fraction]:
+    """Units of earlier versions that a rule counts, and what of them the rule priced there.
+
+    What a rule before it priced is that one's.
+    """
+    names = [one.rule for one in terms.volume]
+    *others, own = (
+        sum((_units(frame, past) for frame in priced.taken[terms.agreement, name]), Fraction(0))
+        for name in names[: names.index(rule.rule) + 1]
+    )
+    used = _units(facts.billed, past) + _units(facts.usage, past)
+    return used - sum(others, Fraction(0)), own
 
 
 def _units(frame: pl.DataFrame, condition: pl.Expr) -> Fraction:
     return Fraction(int(frame.filter(condition)["billed_units"].sum() or 0))
+
+
+def units_by_day(usage: pl.DataFrame) -> list[tuple[date, Fraction]]:
+    """Counted units of usage by local day, in order."""
+    days = usage.group_by("local_day").agg(pl.col("billed_units").sum()).sort("local_day")
+    return [(day, Fraction(int(units))) for day, units in days.iter_rows()]
 
 
 def by_destination(

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
-from billing_assets.charging.accumulator import settled, windows
+from billing_assets.charging.accumulator import Settled, life, settled_at, windows
 from billing_assets.charging.line import (
     Facts,
     Line,
@@ -80,11 +80,13 @@ def _deal_lines(
         return
     touched = {
         window
-        for side, direction in ((theirs, received), (ours, sent))
-        for window in windows(facts, side, deal.counted(direction))
+        for direction in (received, sent)
+        for version in facts.agreements
+        if version.terms.agreement == direction.agreement
+        for window in windows(facts, version, deal.counted(direction))
     }
     for window in sorted(touched):
-        when = settled(facts, theirs, deal.deal, deal.counted(received), window)
+        when = _settled(facts, deal, theirs, window)
         if not when.now and not when.before:
             continue
         was, now = (_due(facts, deal, terms, window, index) for index in (0, 1))
@@ -110,12 +112,19 @@ def running_imbalance(
         theirs, ours = (_latest(facts, one) for one in (deal.received, deal.sent))
         if theirs is None or ours is None:
             continue
-        if settled(facts, theirs, deal.deal, deal.counted(deal.received), window).now:
+        if _settled(facts, deal, theirs, window).now:
             continue
         units = _due(facts, deal, deal.balance, window, 1)
         if units:
             side = theirs if units > 0 else ours
             yield deal, side, window, abs(units), abs(units) * Fraction(deal.balance.price)
+
+
+def _settled(facts: Facts, deal: Deal, theirs: InForce, window: Window) -> Settled:
+    """Whether a cycle settles a window: the one with the last day of the deal or its agreement,
+    which a new version does not end."""
+    end = deal.counted(deal.directions[0]).held(window)[1]
+    return settled_at(facts, min(end, life(facts, theirs)[1]))
 
 
 def _latest(facts: Facts, direction: Direction) -> InForce | None:

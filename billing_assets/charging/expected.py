@@ -11,15 +11,14 @@ from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
-from billing_assets.charging.accumulator import accumulators, held_days, life
+from billing_assets.charging.accumulator import accumulators, held_days, life, ruled_days
 from billing_assets.charging.balance import running_imbalance
 from billing_assets.charging.commitments import active_share, due, reached
 from billing_assets.charging.line import Facts, count_text, plain
+from billing_assets.charging.priced import Priced
 from billing_assets.charging.recurring import pieces
 from billing_assets.charging.volume import all_unit, credited, tier_reached
 from billing_assets.charging.volume_lines import (
-    CREDITS,
-    Priced,
     counted,
     price_volumes,
     spent,
@@ -29,6 +28,7 @@ from billing_assets.core.periods import Period
 from billing_assets.rating.terms import units_per_price
 from billing_assets.reference.load import InForce
 from billing_assets.reference.volume_terms import (
+    CREDITS,
     Commitment,
     Counted,
     VolumeRule,
@@ -138,7 +138,8 @@ def _rule(
         return
     if rule.model == "graduated":
         return
-    part = Fraction((passed.end - passed.first).days, (window[1] - window[0]).days)
+    begins, ends = ruled_days(facts, agreement, rule, window)
+    part = Fraction((ends - begins).days, (window[1] - window[0]).days)
     part = part if rule.prorate else Fraction(1)
     if rule.model == "bundle":
         whole = Fraction(rule.fee) * part
@@ -147,16 +148,19 @@ def _rule(
                     sign * whole * share, steps)  # fmt: skip
         return
     per = units_per_price(terms)
-    for one in accumulators(facts, agreement, rule, window, facts.usage, facts.billed):
-        opening, now = one.opening / per, (one.before + one.own) / per
+    all_usage = Priced(facts.usage, facts.billed, taken=priced.taken)
+    for one in accumulators(facts, agreement, rule, window, all_usage):
+        opening, foreign, now = (
+            units / per for units in (one.opening, one.foreign, one.before + one.own)
+        )
         steps = _forecast(passed, now, f"{terms.priced_unit}s")
         reached_tier = tier_reached(rule, opening + now / share)
         if rule.model == "flat_fee":
             exact = Fraction(reached_tier.fee or 0) * part * share
             kind, said = "fixed_fee", f"fee of the tier forecast: {reached_tier.fee}"
         else:
-            billed = all_unit(rule, opening + now) - all_unit(rule, opening)
-            whole = all_unit(rule, opening + now / share) - all_unit(rule, opening)
+            billed = all_unit(rule, now, opening, foreign)
+            whole = all_unit(rule, now / share, opening, foreign)
             exact = whole * share - billed
             kind, said = "tier", f"price of the tier forecast: {reached_tier.price}"
         name = rule.name + (f", {one.of}" if one.of else "")

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from billing_assets.charging.line import (
     ADJUSTS,
+    BILLED_AT,
     Facts,
     Line,
     count_text,
@@ -80,6 +81,14 @@ def _of(terms: Agreement, one: Percentage, line: Line) -> tuple[Decimal, Fractio
     amount, units = (Decimal(str(line.columns[name])) for name in ("amount", "quantity"))
     due, said = Fraction(amount) * Fraction(one.rate), f"{line.columns['description']}: "
     least = Fraction(one.at_least or 0) * abs(Fraction(units))
+    if BILLED_AT in line.inputs:
+        sign = -1 if terms.reverse else 1
+        was = abs(Fraction(units)) * Fraction(str(line.inputs[BILLED_AT]))
+        before, now = (
+            max(Fraction(one.rate) * spend, least) for spend in (was, was + sign * Fraction(amount))
+        )
+        due = sign * (now - before)
+        return amount, due, said + plain(amount) + (f": {count_text(due)}" if least else "")
     if abs(due) >= least:
         return amount, due, said + plain(amount)
     due = -least if units < 0 else least

@@ -4,8 +4,8 @@ Each destination, band, origin and price makes a pool of its own.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from fractions import Fraction
 from typing import Any
 
@@ -70,6 +70,18 @@ class Shared:
 
     def changes(self) -> Iterator[Change]:
         """Its pools that this cycle changes, in the order of their labels."""
+        for change in self.pools():
+            was, now = change.was, change.now
+            if (was.records, was.calls, was.units, was.gross) != (
+                now.records,
+                now.calls,
+                now.units,
+                now.gross,
+            ):
+                yield change
+
+    def pools(self) -> Iterator[Change]:
+        """All its pools, in the order of their labels."""
         terms = self.agreement.terms
         frames = [
             frame.select(
@@ -79,12 +91,22 @@ class Shared:
             for frame, word in ((self.own, "_own"), (self.before, "_was"))
         ]
         sums = pl.concat(frames, how="diagonal").group_by(KEYS).agg(pl.exclude(KEYS).sum())
-        changed = pl.any_horizontal(pl.col(f"{name}_own") != 0 for name in _SUMS)
-        for row in sums.filter(changed).sort(KEYS, nulls_last=True).iter_rows(named=True):
+        for row in sums.sort(KEYS, nulls_last=True).iter_rows(named=True):
             was, now = (
                 _pool(terms, self.rule, row, ends) for ends in (("_was",), ("_was", "_own"))
             )
             yield Change({key: row[key] for key in KEYS}, was, now)
+
+    def until(self, day: date, destination: str) -> "Shared":
+        """What of it is usage to a destination before a day."""
+        some = (pl.col("local_day") < day) & (pl.col("destination").cast(pl.String) == destination)
+        return replace(self, own=self.own.filter(some), before=self.before.filter(some))
+
+    @property
+    def destinations(self) -> list[str]:
+        """The destinations of its usage."""
+        frames = (frame["destination"].cast(pl.String) for frame in (self.own, self.before))
+        return sorted({name for names in frames for name in names})
 
     def shown_days(self, facts: Facts) -> Window:
         """The first and last day that lines show: those of the cycle's period that it holds."""

@@ -1,24 +1,45 @@
-"""Usage of a cycle after its named rules: what they leave at the price of its records."""
+"""A cycle's usage after its named rules: what they leave at the price of its records."""
 
+from collections import defaultdict
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
+from datetime import date
 from fractions import Fraction
 
 import polars as pl
 
 from billing_assets.charging.line import Line
-from billing_assets.reference.share_terms import RevenueShare
-from billing_assets.reference.volume_terms import VolumeRule, Window
+from billing_assets.reference.volume_terms import Counted, Window
 
 
 @dataclass(frozen=True)
 class Worth:
-    """What a rule came to in one of its windows, before this cycle's usage and with it."""
+    """What a rule charges for the usage that it prices together.
 
-    agreement: str
-    rule: VolumeRule | RevenueShare
-    window: Window
-    before: Fraction
-    now: Fraction
+    `agreements`, `destinations` and `accounts` say which usage (no account or destination: all).
+    `until` tells what it comes to for the days before a day: without this cycle's usage, and
+    with it.
+    """
+
+    agreements: Set[str]
+    destinations: Set[str]
+    accounts: Set[str]
+    until: Callable[[date], tuple[Fraction, Fraction]]
+
+    def is_counted_by(self, agreement: str, term: Counted) -> bool:
+        """Whether a term of an agreement counts the usage; never a part (`reference.bindings`)."""
+        return self.agreements <= set(term.agreements or (agreement,)) and all(
+            not named or (priced and priced <= set(named))
+            for named, priced in (
+                (term.destinations, self.destinations),
+                (term.accounts, self.accounts),
+            )
+        )
+
+    def over(self, days: Window) -> tuple[Fraction, Fraction]:
+        """What it comes to for some days, the same way."""
+        (was_before, before), (was, now) = (self.until(day) for day in days)
+        return was - was_before, now - before
 
 
 @dataclass
@@ -26,10 +47,14 @@ class Priced:
     """Usage of a cycle after its named rules.
 
     `kept` is the cycle's usage that stays at the price of its records, `kept_before` that of
-    other cycles; `worth` is what rules charge instead of the rest.
+    other cycles; `taken` is what a rule of an agreement priced of both, by the two names, and
+    `worth` what rules charge for it.
     """
 
     kept: pl.DataFrame
     kept_before: pl.DataFrame
     lines: list[Line] = field(default_factory=list)
+    taken: dict[tuple[str, str], list[pl.DataFrame]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     worth: list[Worth] = field(default_factory=list)

@@ -8,8 +8,10 @@ is its own or ours, and nothing of other parties.
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 
 import polars as pl
 
@@ -46,15 +48,27 @@ def share_out(facts: Facts, priced: Priced) -> None:
         if shared in divided:
             priced.lines += _notes(facts, shared)
             continue
-        terms, rule = shared.agreement.terms, shared.rule
-        sign = -1 if terms.reverse else 1
-        worth = [Fraction(0), Fraction(0)]
         for change in shared.changes():
-            for number, pool in enumerate((change.was, change.now)):
-                worth[number] += sign * due(terms, rule, pool.parts())
             priced.lines += _share_line(facts, shared, change)
-        priced.lines += replaced_lines(facts, shared.own, rule.share)
-        priced.worth.append(Worth(terms.agreement, rule, shared.window, worth[0], worth[1]))
+        priced.lines += replaced_lines(facts, shared.own, shared.rule.share)
+        priced.worth += _worth(shared)
+
+
+def _worth(shared: Shared) -> Iterator[Worth]:
+    """What a share charges, apart for each destination."""
+    terms, rule = shared.agreement.terms, shared.rule
+    sign = -1 if terms.reverse else 1
+
+    def until(destination: str, day: date) -> tuple[Fraction, Fraction]:
+        changes = list(shared.until(day, destination).pools())
+        was, now = (
+            sum((due(terms, rule, pool.parts()) for pool in pools), Fraction(0))
+            for pools in ((one.was for one in changes), (one.now for one in changes))
+        )
+        return sign * was, sign * now
+
+    for name in shared.destinations:
+        yield Worth({terms.agreement}, {name}, frozenset(rule.accounts), partial(until, name))
 
 
 def part_lines(facts: Facts) -> list[Line]:

@@ -54,9 +54,19 @@ def graduated(rule: VolumeRule, before: Fraction, quantity: Fraction) -> Fractio
     )
 
 
-def all_unit(rule: VolumeRule, total: Fraction) -> Fraction:
-    """The whole quantity at the price of the tier reached (D02)."""
-    return total * Fraction(tier_reached(rule, total).price or 0)
+def all_unit(
+    rule: VolumeRule,
+    quantity: Fraction,
+    opening: Fraction = Fraction(0),
+    foreign: Fraction = Fraction(0),
+) -> Fraction:
+    """A quantity at the price of the tier reached, and what that changes of the opening (D02).
+
+    What is `foreign` of the opening counts for the tier and keeps a price of its own.
+    """
+    reached = Fraction(tier_reached(rule, opening + quantity).price or 0)
+    earlier = Fraction(tier_reached(rule, opening).price or 0)
+    return quantity * reached + (opening - foreign) * (reached - earlier)
 
 
 def credited(rule: VolumeRule, total: Fraction) -> Fraction:

@@ -4,9 +4,11 @@ What a cycle bills under a rule is what the window comes to now, less what it ca
 cycle's usage: so late and re-rated usage moves every tier back and forth exactly.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
+from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 
 import polars as pl
 
@@ -17,10 +19,20 @@ from billing_assets.charging.accumulator import (
     cut,
     held_days,
     in_scope,
+    ruled_days,
     settled,
+    units_by_day,
     windows,
 )
-from billing_assets.charging.line import Facts, Line, count_text, plain, rule_line, shown_text
+from billing_assets.charging.line import (
+    BILLED_AT,
+    Facts,
+    Line,
+    count_text,
+    plain,
+    rule_line,
+    shown_text,
+)
 from billing_assets.charging.priced import Priced, Worth
 from billing_assets.charging.share_lines import share_out
 from billing_assets.charging.usage_lines import replaced_lines
@@ -35,9 +47,7 @@ from billing_assets.charging.volume import (
 from billing_assets.rating.terms import units_per_price
 from billing_assets.reference.load import InForce
 from billing_assets.reference.models import Agreement
-from billing_assets.reference.volume_terms import Counted, Tier, VolumeRule, Window
-
-CREDITS = ("discount", "rebate")
+from billing_assets.reference.volume_terms import CREDITS, Counted, Tier, VolumeRule, Window
 
 
 def price_volumes(facts: Facts) -> Priced:
@@ -60,25 +70,25 @@ def _replace(
 ) -> None:
     """Price the usage of one window by a rule, and keep what it was rated at."""
     terms = agreement.terms
-    before = now = Fraction(0)
-    for one in accumulators(facts, agreement, rule, window, priced.kept, priced.kept_before):
-        step = _Step(facts, rule, one, priced.kept)
+    taken = priced.taken[terms.agreement, rule.rule]
+    for one in accumulators(facts, agreement, rule, window, priced):
+        step = _Step(facts, rule, one, priced)
         priced.lines += [line for line in step.lines() if line.columns["exact_amount"]]
         replaced, kept = step.replaced(priced.kept)
         priced.lines += replaced_lines(facts, replaced, rule.rule)
-        _, kept_before = step.replaced_before(priced.kept_before)
+        replaced_before, kept_before = step.replaced_before(priced.kept_before)
+        taken += [replaced, replaced_before]
+        priced.worth.append(step.worth())
         priced.kept = pl.concat([priced.kept.filter(~one.held), kept])
         priced.kept_before = pl.concat([priced.kept_before.filter(~one.held), kept_before])
-        before, now = before + step.worth(one.before), now + step.worth(one.before + one.own)
-    sign = -1 if terms.reverse else 1
-    priced.worth.append(Worth(terms.agreement, rule, window, sign * before, sign * now))
 
 
 class _Step:
     """One accumulator of a rule that prices usage: its lines, and what they stand for."""
 
-    def __init__(self, facts: Facts, rule: VolumeRule, one: Accumulator, usage: pl.DataFrame):
-        self.facts, self.rule, self.one, self.usage = facts, rule, one, usage
+    def __init__(self, facts: Facts, rule: VolumeRule, one: Accumulator, priced: Priced):
+        self.facts, self.rule, self.one = facts, rule, one
+        self.usage, self.billed = priced.kept, priced.kept_before
         self.terms = one.terms
         self.per = units_per_price(self.terms)
         self.sign = -1 if self.terms.reverse else 1
@@ -86,23 +96,47 @@ class _Step:
         self.own = one.own / self.per
         self.settled = settled(facts, one.agreement, rule.rule, rule, one.window)
         self.days = held_days(one.agreement, rule, one.window)
-        held = (self.days[1] - self.days[0]).days
+        first, end = ruled_days(facts, one.agreement, rule, one.window)
         whole = (one.window[1] - one.window[0]).days
-        self.share = Fraction(held, whole) if rule.prorate else Fraction(1)
+        self.share = Fraction((end - first).days, whole) if rule.prorate else Fraction(1)
         self.included = Fraction(rule.included or 0) * self.share
 
-    def worth(self, counted: Fraction) -> Fraction:
-        """What the window comes to with so many counted units of its own."""
-        rule, opening, own = self.rule, self.one.opening / self.per, counted / self.per
+    def worth(self) -> Worth:
+        """What the rule charges for the accumulator's usage."""
+        rule, of = self.rule, frozenset({self.one.of})
+        return Worth(
+            frozenset(rule.agreements or (self.terms.agreement,)),
+            of if rule.accumulate == "by_destination" else frozenset(rule.destinations),
+            of if rule.accumulate == "by_account" else frozenset(rule.accounts),
+            self._until,
+        )
+
+    def _until(self, day: date) -> tuple[Fraction, Fraction]:
+        was, own = (
+            sum((units for one, units in days if one < day), Fraction(0)) / self.per
+            for days in self._daily
+        )
+        is_over = day >= self.days[1] and (self.settled.now or self.settled.before)
+        before, now = (self._comes_to(units, is_over) for units in (was, was + own))
+        return self.sign * before, self.sign * now
+
+    @cached_property
+    def _daily(self) -> list[list[tuple[date, Fraction]]]:
+        """Counted units by day: those that other cycles bill, and this cycle's."""
+        return [units_by_day(frame.filter(self.one.held)) for frame in (self.billed, self.usage)]
+
+    def _comes_to(self, own: Fraction, is_over: bool) -> Fraction:
+        """What so much usage of the window comes to, and its fee once that is settled."""
+        rule, opening = self.rule, self.one.opening / self.per
         if rule.model == "graduated":
             return graduated(rule, opening, own)
         if rule.model == "all_unit":
-            return all_unit(rule, opening + own) - all_unit(rule, opening)
+            return all_unit(rule, own, opening, self.one.foreign / self.per)
         if rule.model == "flat_fee":
             due = Fraction(tier_reached(rule, opening + own).fee or 0) * self.share
-            return due if self.settled.now or self.settled.before else Fraction(0)
+            return due if is_over else Fraction(0)
         inside = inside_bundle(self.included, opening, own)
-        fee = Fraction(rule.fee) * self.share if self.settled.now or self.settled.before else 0
+        fee = Fraction(rule.fee) * self.share if is_over else Fraction(0)
         return (
             fee + inside * Fraction(rule.price) + (own - inside) * Fraction(rule.overage_price or 0)
         )
@@ -169,17 +203,19 @@ class _Step:
             quantity=self.own,
             price=reached.price,
         )
-        if was and price != earlier:
+        own = was - self.one.foreign / self.per
+        if own and price != earlier:
             yield self._line(
                 ("repriced",),
-                was * (price - Fraction(earlier)),
+                own * (price - Fraction(earlier)),
                 [
-                    f"{shown_text(was)} {self._unit}s of before, billed at {earlier}",
+                    f"{shown_text(own)} {self._unit}s of before, billed at {earlier}",
                     f"now all at {reached.price}",
                 ],
                 title=f"{self._name}, earlier usage priced again",
-                quantity=was,
+                quantity=own,
                 price=abs(reached.price - earlier) if reached.price is not None else None,
+                inputs={BILLED_AT: plain(Decimal(earlier))},
             )
 
     def _flat_fee(self) -> Iterator[Line]:
@@ -221,7 +257,12 @@ class _Step:
             )
 
     def _line(
-        self, key: tuple[object, ...], exact: Fraction, steps: Sequence[str], **columns: object
+        self,
+        key: tuple[object, ...],
+        exact: Fraction,
+        steps: Sequence[str],
+        inputs: Mapping[str, object] | None = None,
+        **columns: object,
     ) -> Line:
         one = self.one
         alone = self.rule.destinations[0] if len(self.rule.destinations) == 1 else ""
@@ -233,7 +274,7 @@ class _Step:
             exact=self.sign * exact,
             steps=steps,
             rule=self.rule.rule,
-            inputs=_inputs(self.terms, one),
+            inputs={**_inputs(self.terms, one), **(inputs or {})},
             section="volume",
             **{"unit": self._unit, "destination": alone, **columns},  # pyright: ignore[reportArgumentType]
         )
@@ -249,8 +290,8 @@ class _Step:
     def _said(self, tier: Tier) -> str:
         """A tier by its bounds."""
         number = self.rule.tiers.index(tier)
-        below = self.rule.tiers[number - 1].up_to if number else 0
-        ends = f"up to {plain(tier.up_to)}" if tier.up_to is not None else f"above {below:f}"
+        below = (number and self.rule.tiers[number - 1].up_to) or Decimal(0)
+        ends = f"up to {plain(tier.up_to)}" if tier.up_to is not None else f"above {plain(below)}"
         return f"{ends} {self._unit}s"
 
     def _position(self) -> str:
@@ -331,22 +372,17 @@ def counted(
 def spent(
     agreement: InForce, term: Counted, window: Window, priced: Priced
 ) -> tuple[Fraction, Fraction]:
-    """Spend that a term counts in a window, the same way: records, and what rules charge.
-
-    A rule counts when its own window and destinations lie within the term's.
-    """
+    """Spend that a term counts in a window, the same way: records, and what rules charge."""
     terms = agreement.terms
     held = window_of(agreement, term, window)
     sign = -1 if terms.reverse else 1
     was = Fraction(term.opened(window)[1])
     was += sign * Fraction(priced.kept_before.filter(held)["amount"].sum() or 0)
     now = was + sign * Fraction(priced.kept.filter(held)["amount"].sum() or 0)
-    eligible = term.agreements or (terms.agreement,)
     for worth in priced.worth:
-        inside = window[0] <= worth.window[0] and worth.window[1] <= window[1]
-        named = not term.destinations or set(worth.rule.destinations) <= set(term.destinations)
-        if worth.agreement in eligible and inside and named:
-            was, now = was + sign * worth.before, now + sign * worth.now
+        if worth.is_counted_by(terms.agreement, term):
+            before, with_own = worth.over(term.held(window))
+            was, now = was + sign * before, now + sign * with_own
     return was, now
 
 

@@ -7,7 +7,8 @@ from datetime import date, timedelta
 from billing_assets.core.errors import Problem
 from billing_assets.reference.deals import Deal, Direction
 from billing_assets.reference.models import Agreement, Leg
-from billing_assets.reference.volume_terms import Counted
+from billing_assets.reference.share_terms import RevenueShare
+from billing_assets.reference.volume_terms import CREDITS, Counted, VolumeRule
 from billing_assets.reference.yamltext import Located
 
 
@@ -105,6 +106,7 @@ def _term_problems(
     if twice := sorted({name for name in names if names.count(name) > 1}):
         yield Problem("is the name of two rules", file, None, "volume", twice[0])
     yield from _percentage_problems(terms, file)
+    yield from _spend_problems(terms, file, agreements)
     yield from _part_problems(terms, file, agreements)
     names = [one.commitment for one in terms.commitments]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -202,6 +204,47 @@ def _percentage_problems(terms: Agreement, file: str) -> Iterator[Problem]:
                 yield Problem(said, file, None, f"percentages.{number}.destinations", rule.rule)
 
 
+def _spend_problems(
+    terms: Agreement, file: str, agreements: Mapping[str, Agreement]
+) -> Iterator[Problem]:
+    """Rules of whose charge a term on the spend counts a part: how much of it is not agreed."""
+    fields = [
+        *((f"volume.{n}", one) for n, one in enumerate(terms.volume) if one.model == "discount"),
+        *((f"commitments.{n}", one) for n, one in enumerate(terms.commitments) if one.amount),
+    ]
+    others = [a for a in agreements.values() if a.agreement != terms.agreement]
+    for field, term in fields:
+        for of in (terms, *others):
+            for rule in (*of.volume, *of.shares):
+                if getattr(rule, "model", "") not in CREDITS and (
+                    what := _counted_in_part(terms, term, of, rule)
+                ):
+                    said = f"names a part of what {rule.name} prices together"
+                    yield Problem(said, file, None, f"{field}.{what}", rule.name)
+
+
+def _counted_in_part(
+    terms: Agreement, term: Counted, of: Agreement, rule: VolumeRule | RevenueShare
+) -> str:
+    """The field by which a term counts some of a rule's usage and not all; empty when none."""
+    is_share = isinstance(rule, RevenueShare)
+    apart = "by_destination" if is_share else rule.accumulate
+    named = () if is_share else rule.agreements
+    parts: list[str] = []
+    for field, counted, priced in (
+        ("agreements", term.agreements or (terms.agreement,), named or (of.agreement,)),
+        ("destinations", term.destinations, rule.destinations),
+        ("accounts", term.accounts, rule.accounts),
+    ):
+        if not counted or (priced and set(priced) <= set(counted)):
+            continue
+        if priced and not set(priced) & set(counted):
+            return ""
+        if apart != f"by_{field[:-1]}":
+            parts.append(field)
+    return parts[0] if parts else ""
+
+
 def _part_problems(
     terms: Agreement, file: str, agreements: Mapping[str, Agreement]
 ) -> Iterator[Problem]:
@@ -216,7 +259,7 @@ def _part_problems(
             yield Problem(f"must be in {terms.currency} as this agreement is", *place)
         elif terms.partner in {a.partner for a in named}:
             yield Problem(f"is an agreement of {terms.partner} itself", *place, one.agreement)
-        elif any(rule.model not in ("discount", "rebate") for a in named for rule in a.volume):
+        elif any(rule.model not in CREDITS for a in named for rule in a.volume):
             yield Problem("has volume rules: its usage cannot be shared", *place, one.agreement)
         elif not any(terms.partner in rule.parties for rule in rules):
             yield Problem(f"names no part of {terms.partner}", *place, one.share)

@@ -105,10 +105,13 @@ class Tier(Form):
 
 Model = Literal["graduated", "all_unit", "flat_fee", "bundle", "discount", "rebate"]
 
+CREDITS = ("discount", "rebate")
+"""Models that price no usage: they give some of its price back."""
+
 _FOR_MODELS = {
     "accumulate": ("graduated", "all_unit", "flat_fee", "bundle"),
     "in_call_order": ("graduated",),
-    "on": ("discount", "rebate"),
+    "on": CREDITS,
     "prorate": ("flat_fee", "bundle"),
 }
 """Fields that only some models heed: another one would pass over them in silence."""
