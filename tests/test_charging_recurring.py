@@ -174,6 +174,32 @@ def test_a_new_version_that_drops_a_fee_credits_what_the_old_one_billed() -> Non
     assert again.final(month(6), *versions) == [Decimal("-309.68")]
 
 
+@pytest.mark.parametrize(
+    ("bill", "wanted"),
+    [
+        ("advance", [["106.78", "406.44"], [], []]),
+        ("arrears", [[], [], ["106.78", "406.44"]]),
+    ],
+)
+@pytest.mark.parametrize("finals", [True, False])
+def test_each_version_bills_its_part_of_a_quarter_where_that_is_due(
+    bill: str, wanted: list, finals: bool
+) -> None:
+    """310 a quarter for 31 of 90 days, then 620 for 59: both by the cycle that bills the quarter,
+    whether or not earlier cycles are final."""
+    fee = {"quantity": 1, "every": "quarter", "bill": bill}
+    versions = (
+        {**with_fee(**fee, price="310"), "to": "2026-02-01"},
+        {**with_fee(**fee, price="620"), "version": 2, "from": "2026-02-01"},
+    )
+    desk = Desk()
+    found = [
+        desk.final(month(n), *versions) if finals else amounts(Desk().lines(month(n), *versions))
+        for n in (1, 2, 3)
+    ]
+    assert found == [[Decimal(amount) for amount in lines] for lines in wanted]
+
+
 def test_the_price_is_indexed_on_what_holds_and_rounded_once() -> None:
     fee = Recurring.model_validate(
         {

@@ -137,13 +137,13 @@ class _Fee:
                 if day not in taken and self.facts.bills_fee_of(day)
             )
             return
-        first = max(since, self.held[0])
-        while first < self.held[1] and first < period.end + self.fee.lead_days * _DAY:
-            window = calendar_window(self.fee.every, first)
-            if self._bills(window):
-                inside = max(window[0], self.held[0]), min(window[1], self.held[1])
+        # a period is billed by the cycle of one of its days, which another version may hold
+        window = calendar_window(self.fee.every, since)
+        while window[0] < min(self.held[1], period.end + self.fee.lead_days * _DAY):
+            inside = max(window[0], self.held[0]), min(window[1], self.held[1])
+            if inside[0] < inside[1] and self._bills(window):
                 yield from _spans(day for day in _each(inside) if day not in taken)
-            first = window[1]
+            window = calendar_window(self.fee.every, window[1])
 
     def _bills(self, window: Span) -> bool:
         """Whether the cycle bills a period: it has its last day, or its first one less the lead."""
