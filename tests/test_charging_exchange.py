@@ -92,6 +92,62 @@ def test_each_day_by_its_own_fixing(tmp_path: Path) -> None:
     assert str(found["amount"]) == "3.10"
 
 
+def test_a_day_that_two_utc_days_bring_is_weighed_whole(tmp_path: Path) -> None:
+    """101 and 100 of one price: 00:30 in Riyadh is of the UTC day before."""
+    found = by_day(tmp_path, {"zone": "Asia/Riyadh"}, ("2026-03-04T21:30", 1000),
+                   ("2026-03-05T10:00", 10), ("2026-03-21T10:00", 1000))  # fmt: skip
+    assert found == [("usage", "301.00")]
+
+
+TIERS = [{"up_to": 1500, "price": "0.20"}, {"price": "0.10"}]
+HALF = {"share": "s", "takes": [{"priority": 1, "to": "P01", "share": "0.5"}],
+        "remainder": "carrier"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("terms", "wanted"),
+    [
+        # 1000 minutes at 1, then 500 and 500 at 2
+        ({"volume": [{"model": "graduated", "tiers": TIERS}]},
+         [("tier", "100.00"), ("tier", "400.00")]),
+        ({"volume": [{"model": "graduated", "in_call_order": True, "tiers": TIERS}]},
+         [("tier", "100.00"), ("tier", "400.00")]),
+        ({"volume": [{"model": "all_unit", "tiers": TIERS}]}, [("tier", "300.00")]),
+        ({"volume": [{"model": "bundle", "included": 1500, "fee": 7, "price": "0.20",
+                      "overage_price": "0.10"}]},
+         [("bundle", "100.00"), ("bundle", "400.00"), ("fixed_fee", "14.00")]),
+        ({"volume": [{"model": "bundle", "included": 1500, "price": "0.20"}]},
+         [("bundle", "400.00"), ("usage", "100.00")]),
+        ({"shares": [HALF]}, [("share", "150.00")]),
+        ({"percentages": [{"percentage": "p", "title": "P", "rate": "0.1"}]},
+         [("surcharge", "30.00"), ("usage", "300.00")]),
+    ],
+)  # fmt: skip
+def test_what_rules_charge_goes_by_the_fixings_of_its_days(
+    tmp_path: Path, terms: dict, wanted: list
+) -> None:
+    for rule in terms.get("volume", []):
+        rule.update(rule="r", period="month")
+    calls = ("2026-03-05T10:00", 1000), ("2026-03-21T10:00", 1000)
+    assert by_day(tmp_path, terms, *calls) == wanted
+
+
+def by_day(folder: Path, terms: dict, *calls: tuple[str, int]) -> list[tuple[str, str]]:
+    """Kind and euros of the lines of calls of a minute at 0.10 dollars: 1 euro, from the 20th 2."""
+    (folder / "fixings.csv").write_text(
+        "source,date,base,currency,units_per_base\n"
+        "b,2026-03-04,USD,EUR,1\nb,2026-03-20,USD,EUR,2\nb,2026-03-31,USD,EUR,2\n"
+    )
+    rates = [{"code": 44, "destination": "UK", "rate": "0.10"}]
+    usage = [
+        {"start": f"{start}:00Z", "b_number": "442012345678", "duration_s": 60, "records": count}
+        for start, count in calls
+    ]
+    form = {"currency": "USD", "rates": rates, "exchange": {"to": "EUR", "rule": "event_day"}}
+    charges = priced(folder, [{**form, **terms}], usage)["charges"]
+    return sorted((c["kind"], str(c["amount"])) for c in charges if c["kind"] != "replaced")
+
+
 def test_by_the_rate_of_the_contract(tmp_path: Path) -> None:
     fixed = {"base": "EUR", "currency": "USD", "units_per_base": "1.2500"}
     rule = terms("100.00", "USD", to="EUR", rule="fixed", fixed=fixed)

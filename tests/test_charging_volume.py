@@ -141,6 +141,58 @@ def test_the_order_of_calls_decides_which_are_inside(tmp_path: Path) -> None:
     ]
 
 
+BEFORE = {"rule": "before", "period": "month"}
+CALLS = [
+    minutes(100, "2026-03-03"),
+    minutes(1, "2026-03-04"),
+    minutes(20, "2026-03-05", EE),
+    minutes(2, "2026-03-07", duration_s=3600),
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "rule", "wanted"),
+    [
+        # 100.5 minutes, of which the last is split; then 20.5 and 9.5 of 140.5 in call order
+        (
+            {"model": "bundle", "included": "100.5", "price": "0.03"},
+            {"in_call_order": True, "tiers": [{"up_to": 30, "price": "0.10"}, {"price": "0.05"}]},
+            [("bundle", "3.02"), ("tier", "1.00"), ("tier", "2.00"), ("tier", "5.53")],
+        ),
+        # a second bundle of 25.25 begins where the first ends: 115.25 stay, one of them in part
+        (
+            {"model": "bundle", "included": "100.5", "price": "0.03"},
+            {"model": "bundle", "included": "25.25", "price": "0.01", "tiers": []},
+            [("bundle", "0.25"), ("bundle", "3.02"), ("usage", "2.31")],
+        ),
+        # what tiers of one destination price does not come into the order of the others
+        (
+            {"model": "graduated", "tiers": [{"price": "0.03"}], "destinations": ["UK Mobile O2"]},
+            {"in_call_order": True, "tiers": [{"up_to": 15, "price": "0.10"}, {"price": "0.05"}]},
+            [("tier", "0.25"), ("tier", "1.50"), ("tier", "6.63")],
+        ),
+        # the first bundle has room for all, or has none left
+        (
+            {"model": "bundle", "included": "500", "price": "0.03"},
+            {"model": "bundle", "included": "25.25", "price": "0.01", "tiers": []},
+            [("bundle", "7.23")],
+        ),
+        (
+            {"model": "bundle", "included": "500", "price": "0.03",
+             "opening": [{"until": "2026-03-01", "quantity": 500}]},
+            {"model": "bundle", "included": "25.25", "price": "0.01", "tiers": []},
+            [("bundle", "0.25"), ("usage", "0.60"), ("usage", "3.92")],
+        ),
+    ],
+)  # fmt: skip
+def test_a_rule_in_call_order_prices_what_the_one_before_it_left(
+    tmp_path: Path, before: dict, rule: dict, wanted: list
+) -> None:
+    terms = tiered(**rule)
+    terms["volume"].insert(0, {**BEFORE, **before})
+    assert shown(lines(tmp_path, terms, CALLS)) == wanted
+
+
 def test_d05_s10_a_rebate_on_all_minutes_once_in_the_quarter_s_last_cycle(tmp_path: Path) -> None:
     rebate = {
         "rule": "quarter", "model": "rebate", "period": "quarter", "on": "all",

@@ -5,21 +5,29 @@ bills). A position is therefore the same at every run, and falls back by itself 
 it is rated again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from math import lcm
+from math import ceil, lcm
 from typing import Any
 
 import polars as pl
 
-from billing_assets.charging.line import Facts
+from billing_assets.charging.line import ByDay, Facts
 from billing_assets.charging.priced import Priced
 from billing_assets.charging.unbilled import MEASURES
 from billing_assets.core.errors import BillingError
-from billing_assets.core.money import Rounding, from_e10, minor_units, round_amount
+from billing_assets.core.money import (
+    E10,
+    SCALE,
+    Rounding,
+    from_e10,
+    minor_units,
+    round_amount,
+    to_e10,
+)
 from billing_assets.lake.tables import USAGE_DAILY
 from billing_assets.rating.terms import units_per_price
 from billing_assets.rating.usage import daily_usage
@@ -30,6 +38,7 @@ from billing_assets.reference.volume_terms import Counted, VolumeRule, Window
 
 _COUNTED = pl.col("pricing") != "not_chargeable"
 _BASE = pl.col("agreement").cast(pl.String).str.split("@").list.first()
+_COUNTS = ("records", "answered", "duration_ms", "quantity")
 _KEYS = [name for name in USAGE_DAILY.schema if name not in MEASURES]
 
 
@@ -223,7 +232,7 @@ def _units(frame: pl.DataFrame, condition: pl.Expr) -> Fraction:
     return Fraction(int(frame.filter(condition)["billed_units"].sum() or 0))
 
 
-def units_by_day(usage: pl.DataFrame) -> list[tuple[date, Fraction]]:
+def units_by_day(usage: pl.DataFrame) -> ByDay:
     """Counted units of usage by local day, in order."""
     days = usage.group_by("local_day").agg(pl.col("billed_units").sum()).sort("local_day")
     return [(day, Fraction(int(units))) for day, units in days.iter_rows()]
@@ -231,9 +240,9 @@ def units_by_day(usage: pl.DataFrame) -> list[tuple[date, Fraction]]:
 
 def by_destination(
     facts: Facts, one: Accumulator, usage: pl.DataFrame, bounds: Sequence[Fraction]
-) -> dict[tuple[str, int], Fraction]:
-    """Counted units by destination and tier, cut at rising bounds in call order (D08)."""
-    found: dict[tuple[str, int], Fraction] = {}
+) -> Mapping[tuple[str, int], ByDay]:
+    """Counted units by destination, tier and day, cut at rising bounds in call order (D08)."""
+    found: dict[tuple[str, int], list[tuple[date, Fraction]]] = {}
     for rows, start in _in_order(facts, one, usage, bounds):
         placed, scale = _placed(rows, start, bounds)
         edges = [0, *(int(bound * scale) for bound in bounds)]
@@ -245,17 +254,27 @@ def by_destination(
             .alias(str(n))
             for n, low in enumerate(edges)
         ]
-        sums = placed.group_by(pl.col("destination").cast(pl.String)).agg(tiers)
-        for destination, *units in sums.sort("destination").iter_rows():
+        sums = placed.group_by(pl.col("destination").cast(pl.String), "local_day").agg(tiers)
+        for destination, day, *units in sums.sort("destination", "local_day").iter_rows():
             for tier, count in enumerate(units):
-                key = destination or "", tier
-                found[key] = found.get(key, Fraction(0)) + Fraction(int(count), scale)
-    return {key: units for key, units in found.items() if units}
+                if count:
+                    days = found.setdefault((destination or "", tier), [])
+                    days.append((day, Fraction(int(count), scale)))
+    return found
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Usage under a bound and above it; `legs` are those above where calls were read."""
+
+    under: pl.DataFrame
+    above: pl.DataFrame
+    legs: pl.DataFrame | None
 
 
 def cut(
     facts: Facts, one: Accumulator, usage: pl.DataFrame, bound: Fraction, *, by_day: bool = False
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+) -> Cut:
     """The usage that an accumulator holds, under a bound (counted units) and above it.
 
     A call over the bound is priced in parts: what lies above is the call's price in proportion,
@@ -264,6 +283,7 @@ def cut(
     """
     under: list[pl.DataFrame] = [usage.clear()]
     above: list[pl.DataFrame] = [usage.clear()]
+    legs: list[pl.DataFrame] = []
     rows_by_day = [(usage.filter(one.held).sort("local_day", *_KEYS), one.opening + one.before)]
     ordered = rows_by_day if by_day else _in_order(facts, one, usage, [bound])
     for rows, start in ordered:
@@ -273,14 +293,17 @@ def cut(
         length = pl.col("end") - pl.col("begin")
         whole_under = (inside == length) & ((pl.col("begin") < edge) | (length < 0))
         whole_above = (inside == 0) & ~whole_under
-        under.append(_as_usage(placed.filter(whole_under)))
-        above.append(_as_usage(placed.filter(whole_above)))
+        low, high = [placed.filter(whole_under)], [placed.filter(whole_above)]
         for row in placed.filter(~whole_under & ~whole_above).iter_rows(named=True):
             share = Fraction(edge - row["begin"], row["end"] - row["begin"])
-            low, high = _split(one.terms, placed.clear(), row, share)
-            under.append(low)
-            above.append(high)
-    return pl.concat(under), pl.concat(above)
+            split = _split_leg if "amount_e10" in row else _split_usage
+            for rows_of, parts in zip((low, high), split(one.terms, row, share), strict=True):
+                rows_of.append(pl.DataFrame(parts, schema=placed.schema))
+        under += [_as_usage(one) for one in low]
+        above += [_as_usage(one) for one in high]
+        if "amount_e10" in rows.columns:
+            legs += [one.select(rows.columns) for one in high]
+    return Cut(pl.concat(under), pl.concat(above), pl.concat(legs) if legs else None)
 
 
 def _in_order(
@@ -342,58 +365,61 @@ def _inside(begin: pl.Expr, end: pl.Expr, low: int | None, high: int | None) -> 
 
 
 def _as_usage(rows: pl.DataFrame) -> pl.DataFrame:
-    """Placed rows as rows of `usage_daily`."""
-    if "amount_e10" in rows.columns:
-        return daily_usage(rows.lazy(), pl.col("records"))
-    return rows.select(USAGE_DAILY.schema.names()).cast(USAGE_DAILY.schema)
+    """Placed rows as rows of `usage_daily`; the records of parts are counted elsewhere."""
+    if "amount_e10" not in rows.columns:
+        return rows.select(USAGE_DAILY.schema.names()).cast(USAGE_DAILY.schema)
+    records = pl.col("records")
+    parts = daily_usage(rows.filter(pl.col("is_part")).lazy(), records)
+    return pl.concat(
+        [
+            daily_usage(rows.filter(~pl.col("is_part")).lazy(), records),
+            parts.with_columns(pl.lit(0, parts.schema[name]).alias(name) for name in _COUNTS),
+        ]
+    )
 
 
-def _split(
-    terms: Agreement, empty: pl.DataFrame, row: dict[str, Any], share: Fraction
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """One row over a bound: the share of it below, and the rest.
+_Rows = list[dict[str, Any]]
 
-    Of equal records those that fit stay whole, and one is split. A record is counted below.
+
+def _split_leg(terms: Agreement, row: dict[str, Any], share: Fraction) -> tuple[_Rows, _Rows]:
+    """Equal records over a bound: those that fit stay whole, and one is split (D04).
+
+    The record and its fees are counted below.
     """
-    if "amount_e10" not in row:
-        return _parts(
-            _as_usage(pl.DataFrame([row], schema=empty.schema)), share, 10, Rounding.HALF_UP
-        )
-    records = int(row["records"])
-    whole, part = divmod(share * records, 1)
-
-    def some(count: int) -> pl.DataFrame:
-        rows = [{**row, "records": count}] if count else []
-        return _as_usage(pl.DataFrame(rows, schema=empty.schema))
-
     rounding = terms.rounding.record
     decimals = minor_units(terms.currency) if rounding.decimals is None else rounding.decimals
-    low, high = _parts(some(1 if part else 0), part, decimals, rounding.method)
-    return (
-        pl.concat([some(int(whole)), low]),
-        pl.concat([some(records - int(whole) - (1 if part else 0)), high]),
-    )
-
-
-def _parts(
-    usage: pl.DataFrame, share: Fraction, decimals: int, method: Rounding
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """One row of `usage_daily` in two: counts and fees below, the units and the price by share."""
-    low, high = [], []
-    for row in usage.iter_rows(named=True):
-        units = int(row["billed_units"] * share)
-        above = round_amount(Fraction(row["amount"] - row["fees"]) * (1 - share), decimals, method)
-        low.append({**row, "billed_units": units, "amount": row["amount"] - above})
-        nothing = dict.fromkeys(("records", "answered", "duration_ms", "quantity"), 0)
+    whole, part = divmod(share * row["records"], 1)
+    low = [{**row, "records": int(whole)}] if whole else []
+    high = [{**row, "records": rest}] if (rest := row["records"] - ceil(whole + part)) else []
+    if part:
+        units = int(row["billed_units"] * part)
+        due = Fraction(row["amount_e10"] - row["fees_e10"], E10) * (1 - part)
+        above = to_e10(round_amount(due, decimals, rounding.method))
+        one = {**row, "records": 1}
+        low.append({**one, "billed_units": units, "amount_e10": row["amount_e10"] - above})
         high.append(
             {
-                **row,
-                **nothing,
-                "fees": Decimal(0),
+                **one,
+                "is_part": True,
+                "fees_e10": 0,
                 "billed_units": row["billed_units"] - units,
-                "amount": above,
+                "amount_e10": above,
             }
         )
-    return pl.DataFrame(low, schema=USAGE_DAILY.schema), pl.DataFrame(
-        high, schema=USAGE_DAILY.schema
-    )
+    return low, high
+
+
+def _split_usage(_: Agreement, row: dict[str, Any], share: Fraction) -> tuple[_Rows, _Rows]:
+    """A row of `usage_daily` over a bound: counts and fees below, units and price by share."""
+    units = int(row["billed_units"] * share)
+    due = Fraction(row["amount"] - row["fees"]) * (1 - share)
+    above = round_amount(due, SCALE, Rounding.HALF_UP)
+    low = {**row, "billed_units": units, "amount": row["amount"] - above}
+    high = {
+        **row,
+        **dict.fromkeys(_COUNTS, 0),
+        "fees": Decimal(0),
+        "billed_units": row["billed_units"] - units,
+        "amount": above,
+    }
+    return [low], [high]

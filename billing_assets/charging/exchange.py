@@ -17,6 +17,7 @@ from billing_assets.charging.line import (
     REPLACED,
     Facts,
     Line,
+    by_days,
     count_text,
     inputs_of,
     line_amount,
@@ -131,9 +132,7 @@ class _Converter:
     ) -> tuple[Fraction, list[_Quote]]:
         """The factor of a line whose days have fixings of their own, weighted by what each is
         worth; a line without usage has the day on which it ends."""
-        last = line.columns["last_day"]
-        assert isinstance(last, date)
-        worth = {day: amount for day, amount in line.by_day if amount} or {last: Fraction(1)}
+        worth = by_days(line)
         quotes = {day: self._on(terms, rule, day) for day in sorted(worth)}
         total = sum(worth.values(), Fraction(0))
         if not total:  # days that cancel out: no weight tells, the last one's fixing holds

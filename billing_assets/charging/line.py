@@ -124,6 +124,10 @@ class Facts:
         return {one.terms.key: one.terms for one in self.agreements}
 
 
+ByDay = Sequence[tuple[date, Fraction]]
+"""Local days, each with what it brought or weighs."""
+
+
 @dataclass(frozen=True)
 class Line:
     """One charge of a cycle.
@@ -131,7 +135,8 @@ class Line:
     `key` identifies it within its cycle, whatever else changes. `steps` derive the amount in
     sentences, `rule` names the term that makes it, `inputs` the figures that it was made from.
     `columns` are those of table `charge` that are its own. `due` is the amount before its
-    rounding; `by_day` what of it each local day brought, told where days have fixings of their own.
+    rounding; `by_day` local days with their weight in it, told where days have fixings of their
+    own. A day may stand there several times.
     """
 
     key: tuple[object, ...]
@@ -139,7 +144,22 @@ class Line:
     columns: Mapping[str, object]
     inputs: Mapping[str, object] = field(default_factory=dict)
     due: Fraction = Fraction(0)
-    by_day: Sequence[tuple[date, Fraction]] = ()
+    by_day: ByDay = ()
+
+
+def by_days(line: Line) -> Mapping[date, Fraction]:
+    """The days of a line with their weight in it; without any, the day on which it ends."""
+    found: dict[date, Fraction] = {}
+    for day, weight in line.by_day:
+        found[day] = found.get(day, Fraction(0)) + weight
+    last = line.columns["last_day"]
+    assert isinstance(last, date)
+    return {day: weight for day, weight in found.items() if weight} or {last: Fraction(1)}
+
+
+def days_matter(terms: Agreement) -> bool:
+    """Whether an agreement's lines are converted day by day."""
+    return terms.exchange is not None and terms.exchange.rule == "event_day"
 
 
 def inputs_of(facts: Facts, line: Line) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """Surcharges of a percentage: a fraction of what usage is charged, on lines of their own."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -11,7 +12,9 @@ from billing_assets.charging.line import (
     BILLED_AT,
     Facts,
     Line,
+    by_days,
     count_text,
+    days_matter,
     inputs_of,
     plain,
     rule_line,
@@ -51,15 +54,17 @@ def _counts(terms: Agreement, one: Percentage, line: Line) -> bool:
 
 def _line(terms: Agreement, one: Percentage, group: list[Line], corrected: str) -> Line:
     base, exact, steps = Decimal(0), Fraction(0), list[str]()
+    by_day: list[tuple[date, Fraction]] = []
     for line in group:
         amount, due, said = _of(terms, one, line)
         base, exact = base + amount, exact + due
+        by_day += _over_days(line, due) if days_matter(terms) else []
         steps.append(said)
     percent = plain(100 * one.rate)
     shown = (line.columns[name] for line in group for name in ("first_day", "last_day"))
     days = [day for day in shown if isinstance(day, date)]
     floor = "" if one.at_least is None else ", no line below its least amount"
-    return rule_line(
+    made = rule_line(
         terms,
         key=("percentage", terms.key, one.percentage, *([corrected] if corrected else [])),
         kind="surcharge",
@@ -74,6 +79,17 @@ def _line(terms: Agreement, one: Percentage, group: list[Line], corrected: str) 
             **({ADJUSTS: corrected} if corrected else {}),
         },
     )
+    return replace(made, by_day=by_day)
+
+
+def _over_days(line: Line, due: Fraction) -> Iterator[tuple[date, Fraction]]:
+    """What of a percentage falls on each day of its line."""
+    days = by_days(line)
+    total = sum(days.values(), Fraction(0))
+    if not total:  # days that cancel out: no weight tells
+        yield max(days), due
+        return
+    yield from ((day, due * weight / total) for day, weight in days.items())
 
 
 def _of(terms: Agreement, one: Percentage, line: Line) -> tuple[Decimal, Fraction, str]:

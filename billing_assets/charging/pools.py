@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from billing_assets.charging.accumulator import held_days, in_scope, windows
-from billing_assets.charging.line import Facts, count_text
+from billing_assets.charging.line import ByDay, Facts, count_text
 from billing_assets.charging.waterfall import Part, net_of_vat, waterfall
 from billing_assets.rating.terms import units_per_price
 from billing_assets.reference.load import InForce
@@ -96,6 +96,12 @@ class Shared:
                 _pool(terms, self.rule, row, ends) for ends in (("_was",), ("_was", "_own"))
             )
             yield Change({key: row[key] for key in KEYS}, was, now)
+
+    def by_day(self, change: Change) -> ByDay:
+        """What each day of a pool's own usage was rated at."""
+        labels = [pl.col(key).eq_missing(pl.lit(change.labels[key])) for key in KEYS]
+        days = self.own.filter(labels).group_by("local_day").agg(pl.col("amount").sum())
+        return [(day, Fraction(amount)) for day, amount in days.sort("local_day").iter_rows()]
 
     def until(self, day: date, destination: str) -> "Shared":
         """What of it is usage to a destination before a day."""

@@ -47,12 +47,13 @@ class Priced:
     """Usage of a cycle after its named rules.
 
     `kept` is the cycle's usage that stays at the price of its records, `kept_before` that of
-    other cycles; `taken` is what a rule of an agreement priced of both, by the two names, and
-    `worth` what rules charge for it.
+    other cycles, `legs` are those behind the first. `taken` is what a rule of an agreement priced
+    of both, by the two names, `worth` what rules charge for it.
     """
 
     kept: pl.DataFrame
     kept_before: pl.DataFrame
+    legs: pl.LazyFrame | None = None
     lines: list[Line] = field(default_factory=list)
     taken: dict[tuple[str, str], list[pl.DataFrame]] = field(
         default_factory=lambda: defaultdict(list)

@@ -20,6 +20,7 @@ from billing_assets.charging.line import (
     Facts,
     Line,
     count_text,
+    days_matter,
     plain,
     rule_line,
 )
@@ -206,7 +207,7 @@ def _line(
     if was.records or was.gross:
         steps.append(f"less what the month came to before this cycle: {count_text(before)}")
     labels = {name: str(change.labels[name] or "") for name in KEYS[:3]}
-    yield rule_line(
+    line = rule_line(
         terms,
         key=key,
         kind="share",
@@ -234,6 +235,7 @@ def _line(
         },
         **labels,
     )
+    yield replace(line, by_day=shared.by_day(change)) if days_matter(terms) else line
 
 
 def _key(shared: Shared, change: Change) -> list[object]:

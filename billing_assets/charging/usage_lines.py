@@ -15,6 +15,7 @@ from billing_assets.charging.line import (
     REPLACED,
     Facts,
     Line,
+    days_matter,
     line_amount,
     plain,
     shown_text,
@@ -49,7 +50,11 @@ def replaced_lines(facts: Facts, usage: pl.DataFrame, rule: str) -> list[Line]:
 
 
 def _grouped(facts: Facts, usage: pl.DataFrame) -> list[dict[str, Any]]:
-    by_day = [pl.struct("local_day", "amount").alias("by_day")] if _days_matter(facts) else []
+    by_day = (
+        [pl.struct("local_day", "amount").alias("by_day")]
+        if any(days_matter(one) for one in facts.terms.values())
+        else []
+    )
     days = usage["local_day"].unique()
     adjusts = pl.DataFrame(
         {"local_day": days, ADJUSTS: [facts.billed_on(day) for day in days]},
@@ -70,12 +75,6 @@ def _grouped(facts: Facts, usage: pl.DataFrame) -> list[dict[str, Any]]:
         .sort(_KEYS, nulls_last=True)
         .to_dicts()
     )
-
-
-def _days_matter(facts: Facts) -> bool:
-    """Whether any line is converted day by day."""
-    rules = [terms.exchange for terms in facts.terms.values()]
-    return any(rule.rule == "event_day" for rule in rules if rule)
 
 
 def _line(terms: Agreement, row: dict[str, Any], rule: str | None) -> Line:

@@ -5,6 +5,7 @@ cycle's usage: so late and re-rated usage moves every tier back and forth exactl
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -14,6 +15,7 @@ import polars as pl
 
 from billing_assets.charging.accumulator import (
     Accumulator,
+    Cut,
     accumulators,
     by_destination,
     cut,
@@ -26,9 +28,11 @@ from billing_assets.charging.accumulator import (
 )
 from billing_assets.charging.line import (
     BILLED_AT,
+    ByDay,
     Facts,
     Line,
     count_text,
+    days_matter,
     plain,
     rule_line,
     shown_text,
@@ -55,7 +59,8 @@ def price_volumes(facts: Facts) -> Priced:
 
     Rules are taken in the order of their agreement; usage is priced by the first that names it.
     """
-    priced = Priced(facts.usage, facts.billed)
+    legs = None if facts.legs is None else facts.legs.with_columns(is_part=False)
+    priced = Priced(facts.usage, facts.billed, legs)
     for agreement in facts.agreements:
         for rule in agreement.terms.volume:
             if rule.model not in CREDITS:
@@ -74,20 +79,29 @@ def _replace(
     for one in accumulators(facts, agreement, rule, window, priced):
         step = _Step(facts, rule, one, priced)
         priced.lines += [line for line in step.lines() if line.columns["exact_amount"]]
-        replaced, kept = step.replaced(priced.kept)
-        priced.lines += replaced_lines(facts, replaced, rule.rule)
-        replaced_before, kept_before = step.replaced_before(priced.kept_before)
-        taken += [replaced, replaced_before]
+        now, before = step.cut(), step.cut_before()
+        priced.lines += replaced_lines(facts, now.under, rule.rule)
+        taken += [now.under, before.under]
         priced.worth.append(step.worth())
-        priced.kept = pl.concat([priced.kept.filter(~one.held), kept])
-        priced.kept_before = pl.concat([priced.kept_before.filter(~one.held), kept_before])
+        priced.kept = pl.concat([priced.kept.filter(~one.held), now.above])
+        priced.kept_before = pl.concat([priced.kept_before.filter(~one.held), before.above])
+        priced.legs = _legs_left(priced.legs, one, now)
+
+
+def _legs_left(legs: pl.LazyFrame | None, one: Accumulator, now: Cut) -> pl.LazyFrame | None:
+    """The legs behind the usage that a rule leaves: all or none of its own unless it cut calls."""
+    if legs is None:
+        return None
+    if now.legs is not None:
+        return pl.concat([legs.filter(~one.held), now.legs.lazy()])
+    return legs.filter(~one.held) if now.above.is_empty() else legs
 
 
 class _Step:
     """One accumulator of a rule that prices usage: its lines, and what they stand for."""
 
     def __init__(self, facts: Facts, rule: VolumeRule, one: Accumulator, priced: Priced):
-        self.facts, self.rule, self.one = facts, rule, one
+        self.facts, self.rule, self.one = replace(facts, legs=priced.legs), rule, one
         self.usage, self.billed = priced.kept, priced.kept_before
         self.terms = one.terms
         self.per = units_per_price(self.terms)
@@ -121,7 +135,7 @@ class _Step:
         return self.sign * before, self.sign * now
 
     @cached_property
-    def _daily(self) -> list[list[tuple[date, Fraction]]]:
+    def _daily(self) -> list[ByDay]:
         """Counted units by day: those that other cycles bill, and this cycle's."""
         return [units_by_day(frame.filter(self.one.held)) for frame in (self.billed, self.usage)]
 
@@ -141,20 +155,24 @@ class _Step:
             fee + inside * Fraction(rule.price) + (own - inside) * Fraction(rule.overage_price or 0)
         )
 
-    def replaced(self, usage: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """The usage that the rule prices, and what it leaves at the price of its records."""
-        held = usage.filter(self.one.held)
-        if self.rule.model != "bundle" or self.rule.overage_price is not None:
-            return held, held.clear()
-        return cut(self.facts, self.one, usage, self.included * self.per)
+    def cut(self) -> Cut:
+        """The cycle's usage that the rule prices (under), and what it leaves at its records'."""
+        if self._prices_all:
+            held = self.usage.filter(self.one.held)
+            return Cut(held, held.clear(), None)
+        return cut(self.facts, self.one, self.usage, self.included * self.per)
 
-    def replaced_before(self, billed: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def cut_before(self) -> Cut:
         """The same for usage that other cycles bill, in the order of its days."""
-        held = billed.filter(self.one.held)
-        if self.rule.model != "bundle" or self.rule.overage_price is not None:
-            return held, held.clear()
+        if self._prices_all:
+            held = self.billed.filter(self.one.held)
+            return Cut(held, held.clear(), None)
         bound = self.included * self.per
-        return cut(self.facts, self.one.of_others(), billed, bound, by_day=True)
+        return cut(self.facts, self.one.of_others(), self.billed, bound, by_day=True)
+
+    @property
+    def _prices_all(self) -> bool:
+        return self.rule.model != "bundle" or self.rule.overage_price is not None
 
     def lines(self) -> Iterator[Line]:
         """What the cycle bills."""
@@ -169,16 +187,38 @@ class _Step:
             yield from self._bundle()
 
     def _graduated(self) -> Iterator[Line]:
+        tiers = self.rule.tiers
+        bounds = [Fraction(tier.up_to) for tier in tiers if tier.up_to is not None]
         if not self.rule.in_call_order:
-            for tier, part in tier_parts(self.rule.tiers, self.start, self.own):
-                yield self._tier(tier, part, "")
+            edges = [Fraction(0), *bounds, None]
+            for tier, part in tier_parts(tiers, self.start, self.own):
+                number = tiers.index(tier)
+                yield self._tier(tier, part, "", self._by_day(edges[number], edges[number + 1]))
             return
-        bounds = [Fraction(t.up_to) * self.per for t in self.rule.tiers if t.up_to is not None]
-        shares = by_destination(self.facts, self.one, self.usage, bounds)
-        for (destination, number), units in sorted(shares.items()):
-            yield self._tier(self.rule.tiers[number], units / self.per, destination)
+        shares = by_destination(
+            self.facts, self.one, self.usage, [bound * self.per for bound in bounds]
+        )
+        for (destination, number), days in sorted(shares.items()):
+            units = sum((units for _, units in days), Fraction(0))
+            yield self._tier(tiers[number], units / self.per, destination, days)
 
-    def _tier(self, tier: Tier, part: Fraction, destination: str) -> Line:
+    def _by_day(self, low: Fraction | None, high: Fraction | None) -> ByDay:
+        """What of the cycle's own usage lies between two bounds, day after day; told where days
+        have fixings of their own."""
+        if not days_matter(self.terms):
+            return []
+        found, end = [], self.start
+        for day, units in self._daily[1]:
+            begin, end = end, end + units / self.per
+            inside = [
+                min(floor, high) if high is not None else floor
+                for position in (begin, end)
+                for floor in [position if low is None else max(position, low)]
+            ]
+            found.append((day, inside[1] - inside[0]))
+        return found
+
+    def _tier(self, tier: Tier, part: Fraction, destination: str, days: ByDay) -> Line:
         price = tier.price or 0
         said = f"tier {self._said(tier)}: {shown_text(part)} {self._unit}s at {price}"
         return self._line(
@@ -188,7 +228,8 @@ class _Step:
             title=f"{destination or self._name}, {self._said(tier)}",
             quantity=part,
             price=tier.price,
-            **({"destination": destination} if destination else {}),
+            by_day=days,
+            destination=destination,
         )
 
     def _all_unit(self) -> Iterator[Line]:
@@ -202,6 +243,7 @@ class _Step:
             title=f"{self._name}, {self._said(reached)}",
             quantity=self.own,
             price=reached.price,
+            by_day=self._by_day(None, None),
         )
         own = was - self.one.foreign / self.per
         if own and price != earlier:
@@ -216,6 +258,7 @@ class _Step:
                 quantity=own,
                 price=abs(reached.price - earlier) if reached.price is not None else None,
                 inputs={BILLED_AT: plain(Decimal(earlier))},
+                by_day=self._daily[0] if days_matter(self.terms) else [],
             )
 
     def _flat_fee(self) -> Iterator[Line]:
@@ -247,6 +290,7 @@ class _Step:
             above = f"above {shown_text(self.included)}"
             parts.append(("above", self.own - inside, rule.overage_price, above))
         for word, part, price, said in parts:
+            bounds = (None, self.included) if word == "inside" else (self.included, None)
             yield self._line(
                 (word,),
                 part * Fraction(price),
@@ -254,6 +298,7 @@ class _Step:
                 title=f"{self._name}, {said} {self._unit}s",
                 quantity=part,
                 price=price,
+                by_day=self._by_day(*bounds),
             )
 
     def _line(
@@ -261,12 +306,15 @@ class _Step:
         key: tuple[object, ...],
         exact: Fraction,
         steps: Sequence[str],
+        *,
+        destination: str = "",
         inputs: Mapping[str, object] | None = None,
+        by_day: ByDay = (),
         **columns: object,
     ) -> Line:
         one = self.one
         alone = self.rule.destinations[0] if len(self.rule.destinations) == 1 else ""
-        return rule_line(
+        line = rule_line(
             self.terms,
             key=("volume", self.terms.key, self.rule.rule, one.window[0], one.of, *key),
             kind="fixed_fee" if key == ("fee",) else "tier" if self.rule.tiers else "bundle",
@@ -276,8 +324,9 @@ class _Step:
             rule=self.rule.rule,
             inputs={**_inputs(self.terms, one), **(inputs or {})},
             section="volume",
-            **{"unit": self._unit, "destination": alone, **columns},  # pyright: ignore[reportArgumentType]
+            **{"unit": self._unit, "destination": destination or alone, **columns},  # pyright: ignore[reportArgumentType]
         )
+        return replace(line, by_day=by_day)
 
     @property
     def _unit(self) -> str:
