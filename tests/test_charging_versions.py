@@ -64,6 +64,18 @@ def test_a_prorated_fee_of_a_tier_goes_on_over_a_new_version(tmp_path: Path) -> 
     assert of_kind(two_versions(tmp_path, rule), "fixed_fee") == [("1", "62.00")]
 
 
+def test_a_fee_by_destination_is_charged_where_the_last_version_has_no_usage(
+    tmp_path: Path,
+) -> None:
+    rule = volume(model="flat_fee", accumulate="by_destination", tiers=[{"fee": 40}])
+    versions = [
+        {"agreement": "A", "to": "2026-03-15", "rates": GROUP, **rule},
+        {"agreement": "A", "version": 2, "from": "2026-03-15", "rates": GROUP, **rule},
+    ]
+    usage = [minutes(5, "2026-03-05", FR), minutes(5, "2026-03-20")]
+    assert total(priced(tmp_path, versions, usage)["charges"], "fixed_fee") == 80
+
+
 @pytest.mark.parametrize(
     ("terms", "bundle", "usage", "shortfall"),
     [
@@ -154,6 +166,20 @@ def test_a_quarter_s_commitment_counts_the_shares_of_its_months(tmp_path: Path) 
     found = charged(tmp_path, terms, [*usage, minutes(1000, "2026-03-10", FR)])
     assert total(found, "share") == Decimal("17.50")
     assert of_kind(found, "shortfall") == [("1", "82.50")]
+
+
+def test_fees_of_months_without_usage_count_towards_a_quarter_s_commitment(
+    tmp_path: Path,
+) -> None:
+    """40 a month, February's too; what an opening states is not counted again."""
+    due = {"commitment": "c", "period": "quarter", "amount": 200}
+    rule = volume(model="bundle", included=5000, fee=40)
+    usage = [minutes(10, f"2026-0{month}-10") for month in (1, 3)]
+    found = charged(tmp_path, {**rule, "commitments": [due]}, usage)
+    assert of_kind(found, "shortfall") == [("1", "80.00")]
+    opened = {**due, "opening": [{"until": "2026-02-28", "amount": 90}]}
+    late = charged(tmp_path, {**rule, "commitments": [opened]}, usage[1:])
+    assert of_kind(late, "shortfall") == [("1", "70.00")]
 
 
 @pytest.mark.parametrize(

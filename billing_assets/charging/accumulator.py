@@ -119,10 +119,17 @@ def ruled_days(facts: Facts, agreement: InForce, rule: VolumeRule, window: Windo
     return max(first, min(begins for begins, _ in days)), min(end, max(ends for _, ends in days))
 
 
-def windows(facts: Facts, agreement: InForce, term: Counted | RevenueShare) -> list[Window]:
-    """The windows that a cycle's period, its usage or the usage before it touch, in order."""
+def windows(
+    facts: Facts,
+    agreement: InForce,
+    term: Counted | RevenueShare,
+    since: date = date.max,
+) -> list[Window]:
+    """The windows that a cycle's period, its usage or the usage before it touch, in order; with
+    those of all days `since` one before the period."""
     period = facts.cycle.period
-    days = {period.start + timedelta(days=n) for n in range(period.days)}
+    first = min(since, period.start)
+    days = {first + timedelta(days=n) for n in range((period.end - first).days)}
     for frame in (facts.usage, facts.billed):
         days |= set(frame.filter(in_scope(agreement.terms, term))["local_day"].unique().to_list())
     found = {window for day in days if (window := term.window(day))}
@@ -192,9 +199,9 @@ def accumulators(
     earlier = scope & pl.col("local_day").is_between(rule.held(window)[0], first, closed="left")
     names: Sequence[str] = [""]
     if column:
-        labels = pl.concat(
-            [frame.filter(mine)[column] for frame in (priced.kept_before, priced.kept)]
-        )
+        frames = [frame.filter(mine) for frame in (priced.kept_before, priced.kept)]
+        frames += [one.filter(earlier) for one in priced.taken[terms.agreement, rule.rule]]
+        labels = pl.concat([frame[column] for frame in frames])
         names = sorted({*labels.cast(pl.String), *(o.of for o in rule.opening if o.of)})
     per = units_per_price(terms)
     found: list[Accumulator] = []

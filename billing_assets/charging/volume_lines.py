@@ -18,6 +18,7 @@ from billing_assets.charging.accumulator import (
     Cut,
     accumulators,
     by_destination,
+    counts_from,
     cut,
     held_days,
     in_scope,
@@ -51,7 +52,14 @@ from billing_assets.charging.volume import (
 from billing_assets.rating.terms import units_per_price
 from billing_assets.reference.load import InForce
 from billing_assets.reference.models import Agreement
-from billing_assets.reference.volume_terms import CREDITS, Counted, Tier, VolumeRule, Window
+from billing_assets.reference.volume_terms import (
+    CREDITS,
+    Commitment,
+    Counted,
+    Tier,
+    VolumeRule,
+    Window,
+)
 
 
 def price_volumes(facts: Facts) -> Priced:
@@ -61,13 +69,31 @@ def price_volumes(facts: Facts) -> Priced:
     """
     legs = None if facts.legs is None else facts.legs.with_columns(is_part=False)
     priced = Priced(facts.usage, facts.billed, legs)
+    since = _spend_counts_from(facts)
     for agreement in facts.agreements:
         for rule in agreement.terms.volume:
             if rule.model not in CREDITS:
-                for window in windows(facts, agreement, rule):
+                for window in windows(facts, agreement, rule, since):
                     _replace(facts, agreement, rule, window, priced)
     share_out(facts, priced)
     return priced
+
+
+def _spend_counts_from(facts: Facts) -> date:
+    """The first day whose charges a term on the spend counts: fees are due without usage too.
+
+    What came before the days of an opening is in its amount.
+    """
+    terms = [
+        term
+        for agreement in facts.agreements
+        for term in (*agreement.terms.volume, *agreement.terms.commitments)
+        if (term.amount if isinstance(term, Commitment) else term.model == "discount")
+    ]
+    if not terms:
+        return facts.cycle.period.start
+    opened = [one.until + timedelta(days=1) for term in terms for one in term.opening]
+    return max([counts_from(facts), *opened])
 
 
 def _replace(
