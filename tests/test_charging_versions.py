@@ -1,14 +1,24 @@
 """Volume terms whose days begin or change inside a period: what they count, and what they cost."""
 
 import json
+from datetime import date
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
+import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from billing_assets.charging.cycles import Cycle
+from billing_assets.charging.line import Facts
+from billing_assets.charging.lines import charge_cycle
 from billing_assets.cli.price import quote
+from billing_assets.core.periods import Period
 from tests.support.pricing import priced
 from tests.support.references import agreement, loaded, partner
+from tests.test_charging_lines import usage
 from tests.test_charging_volume import FR, GROUP, minutes
 
 TIERS = [{"up_to": 1000, "price": "0.10"}, {"price": "0.05"}]
@@ -219,3 +229,78 @@ def test_a_commitment_on_a_destination_counts_its_tiers(tmp_path: Path) -> None:
     }
     found = charged(tmp_path, terms, [minutes(500, number=FR), minutes(2000)])
     assert of_kind(found, "shortfall") == [("1", "50.00")]
+
+
+MODELS = {
+    "graduated": {"tiers": [{"up_to": 150, "price": "0.10"}, {"price": "0.03"}]},
+    "all_unit": {"tiers": [{"up_to": 150, "price": "0.10"}, {"price": "0.03"}]},
+    "flat_fee": {"tiers": [{"up_to": 150, "fee": 50}, {"fee": 90}], "prorate": True},
+    "bundle": {"included": 150, "fee": 20, "price": "0.02", "overage_price": "0.05",
+               "prorate": True},
+}  # fmt: skip
+DAYS = st.dates(date(2026, 1, 2), date(2026, 3, 31))
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    model=st.sampled_from(sorted(MODELS)),
+    period=st.sampled_from(["month", "quarter"]),
+    accumulate=st.sampled_from(["together", "by_destination"]),
+    begins=st.none() | DAYS,
+    changes=DAYS,
+    cuts=st.lists(DAYS, unique=True, max_size=4),
+    calls=st.lists(
+        st.tuples(DAYS, st.integers(1, 200), st.sampled_from(["UK", "FR"])), min_size=1, max_size=8
+    ),
+)
+def test_a_quarter_comes_to_the_same_however_cycles_and_versions_cut_it(
+    model: str,
+    period: str,
+    accumulate: str,
+    begins: date | None,
+    changes: date,
+    cuts: list[date],
+    calls: list[tuple[date, int, str]],
+) -> None:
+    rule = {"rule": "r", "model": model, "period": period, "accumulate": accumulate}
+    start = {"from": begins.isoformat()} if begins else {}
+    credit = {"rule": "d", "model": "discount", "period": "quarter", "tiers": [{"discount": "0.1"}]}
+    terms = {
+        "rates": [{"code": 44, "destination": "UK", "rate": 1},
+                  {"code": 33, "destination": "FR", "rate": 1}],
+        "volume": [{**rule, **MODELS[model], **start}, credit],
+        "commitments": [{"commitment": "c", "period": "quarter", "amount": 200}],
+    }  # fmt: skip
+    first = agreement(**{**terms, "to": changes.isoformat()})
+    second = agreement(**{**terms, "version": 2, "from": changes.isoformat()})
+    quarter = [date(2026, 1, 1), date(2026, 4, 1)]
+    whole = _comes_to([agreement(**terms)], calls, quarter, None)
+    edges = sorted({*quarter, *cuts})
+    assert _comes_to([first, second], calls, quarter, changes) == whole
+    assert _comes_to([agreement(**terms)], calls, edges, None) == whole
+    assert _comes_to([first, second], calls, edges, changes) == whole
+
+
+def _comes_to(
+    forms: list[dict], calls: list[tuple[date, int, str]], edges: list[date], changes: date | None
+) -> dict[str, Decimal]:
+    """Exact money by kind, to a thousandth, of cycles that lie between some days."""
+    found: dict[str, Decimal] = {}
+    rows = [
+        {"day": day, "records": count, "quantity": 60 * count, "billed_units": 60 * count,
+         "amount": Decimal(count), "destination": destination,
+         "agreement": "A@2" if changes and day >= changes else "A@1"}
+        for day, count, destination in calls
+    ]  # fmt: skip
+    held = loaded(forms, [partner()]).reference.agreements
+    for begin, end in pairwise(edges):
+        cycle = Cycle(f"P01/{begin}", "P01", "2026-03", Period(begin, end, "UTC"))
+        own = [row for row in rows if begin <= row["day"] < end]
+        before = [row for row in rows if row["day"] < begin]
+        none = usage().clear()
+        facts = Facts(cycle, held, usage(*own) if own else none, usage(*before) if before else none)
+        charges = charge_cycle(facts, buckets=1, sources={}).filter(pl.col("kind") != "replaced")
+        for kind, exact in charges.select("kind", "exact_amount").iter_rows():
+            found[kind] = found.get(kind, Decimal(0)) + exact
+    rounded = {kind: round(exact, 3) for kind, exact in found.items()}
+    return {kind: exact for kind, exact in rounded.items() if exact}
