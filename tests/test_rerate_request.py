@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import dagster as dg
 import polars as pl
@@ -15,6 +16,8 @@ from billing_assets.core.errors import BillingError, StateError
 from billing_assets.installation import Installation
 from billing_assets.lake.tables import RATED_LEG, XDR
 from billing_assets.orchestration.assets.rating import rated_usage, rerate_dry_run
+from billing_assets.rating.compile import compile_plan
+from billing_assets.rating.day import rate_day
 from billing_assets.rating.history import price_history
 from billing_assets.rating.requests import fields_of, run_request, scope_of
 from billing_assets.rating.scope import RatingScope
@@ -53,6 +56,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installati
     """Two days of ten calls, half to the UK, rated at 0.60 a minute."""
     monkeypatch.setenv("ICB_HOME", str(tmp_path))
     monkeypatch.setenv("ICB_USER", "rita")
+    # the records below came with no file, so the file log cannot balance
+    monkeypatch.setattr("billing_assets.orchestration.checks.imbalances", lambda *_: [])
     opened = Installation.open()
     load(opened, "0.60")
     for n, day in enumerate(DAYS):
@@ -132,6 +137,83 @@ def test_a_run_whose_scope_matches_nothing_fails_with_a_sentence(home: Installat
         materialize(home, {"reason": "why", "destinations": ["Nowhere"]})
     with pytest.raises(BillingError, match="no partner 'P99'"):
         materialize(home, {"reason": "why", "partners": ["P99"]})
+
+
+def test_days_without_a_leg_of_the_scope_do_not_stop_a_request(home: Installation) -> None:
+    """The days of a scope with a gap between them are several runs; the first one finds nothing."""
+    early = DAYS[0] - timedelta(days=5)
+    at = datetime(early.year, early.month, early.day, 12, tzinfo=UTC)
+    home.lake.replace_slice(XDR, frame(record(900, at=at, b="331234567890")).lazy(), {"day": early})
+    plan = compile_plan(home.reference, early, buckets=home.settings.buckets)
+    rate_day(home.lake, plan)
+    home.registry.versions.record_plan(
+        plan.version, early, home.reference.version, plan.summary(), now=NOW, who="rita"
+    )
+    load(home, "0.66")
+    span = ("--from", early.isoformat(), "--to", DAYS[-1].isoformat())
+    code, output = icb("rerate", *span, "--destination", "UK", "--reason", "a late sheet", "--json")
+    assert (code, [row["difference"] for row in json.loads(output)]) == (0, ["0.3", "0.3"])
+    assert {a for (_, name), found in prices(home).items() if name == "UK" for a in found} == {
+        6_600_000_000
+    }
+    assert [one.state for one in home.registry.rerates.list()] == [RerateState.DONE]
+
+
+def test_what_a_run_did_that_died_before_it_could_say_so_is_known_once_it_is_resumed(
+    home: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It dies between the new prices of the first day and the log of them."""
+    load(home, "0.66")
+    before = prices(home)
+    made = home.registry.rerates.make(
+        fields_of(RatingScope(DAYS[0], DAYS[1], destinations=("UK",))), "why", now=NOW, who="rita"
+    )
+    run = {"lake": home.lake, "registry": home.registry, "reference": home.reference}
+
+    def carry_out() -> None:
+        run_request(made.number, **run, buckets=4, now=lambda: NOW, who="rita")
+
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="killed"):
+        patched.setattr(home.registry.rerates, "end_day", Mock(side_effect=RuntimeError("killed")))
+        carry_out()
+    assert prices(home) != before
+    carry_out()
+    days = home.registry.rerates.days(made.number)
+    assert [(day.day, day.run, day.changed) for day in days] == [(d, 1, 5) for d in DAYS]
+    assert [change["difference"] for day in days for change in day.changes] == ["0.3", "0.3"]
+    code, output = icb("rerate", "rollback", str(made.number))
+    assert code == 0, output
+    assert prices(home) == before
+    assert [
+        (p.request, (p.leg or {})["amount_e10"]) for p in price_history(1, home.lake, home.registry)
+    ] == [(None, 6_000_000_000), (1, 6_600_000_000), (2, 6_000_000_000)]
+
+
+def test_a_request_that_died_is_resumed_from_the_command_line(home: Installation) -> None:
+    load(home, "0.66")
+    made = home.registry.rerates.make(
+        fields_of(RatingScope(DAYS[0], DAYS[1], destinations=("UK",))), "why", now=NOW, who="rita"
+    )
+    for _ in range(2):
+        code, output = icb("rerate", "resume", str(made.number))
+        assert code == 0, output
+        assert "+0.6 EUR" in output
+    assert home.registry.rerates.get(made.number).state is RerateState.DONE
+    proposed = home.registry.rerates.make(
+        made.scope, "why", proposed=True, now=NOW, who="rita"
+    ).number
+    code, output = icb("rerate", "resume", str(proposed))
+    assert code == 2
+    assert f"re-rate request {proposed} is proposed" in output
+
+
+def test_a_file_that_cannot_be_written_stops_before_prices_change(home: Installation) -> None:
+    load(home, "0.66")
+    version = home.lake.version(RATED_LEG)
+    span = ("--from", "2026-03-10", "--to", "2026-03-11", "--reason", "why")
+    code, output = icb("rerate", *span, "--csv", "/nowhere/changes.csv")
+    assert (code, output) == (2, "cannot write /nowhere/changes.csv: No such file or directory")
+    assert home.lake.version(RATED_LEG) == version
 
 
 def test_a_record_shows_all_its_prices(home: Installation) -> None:

@@ -63,7 +63,7 @@ def taken_back(lake: Lake, before: int | None, by: int = 8) -> int:
         lake,
         [run_of(lake, before)],
         TEN,
-        earlier=lambda: BEFORE,
+        earlier=lambda: [BEFORE],
         buckets=BUCKETS,
         request=by,
     ).changed
@@ -118,9 +118,29 @@ def test_what_was_priced_since_stays(tmp_path: Path) -> None:
         ),
         {"day": TEN},
     )
-    rollback_day(lake, [middle], TEN, earlier=lambda: BEFORE, buckets=BUCKETS, request=8)
+    rollback_day(lake, [middle], TEN, earlier=lambda: [BEFORE], buckets=BUCKETS, request=8)
     now = lake.scan(RATED_LEG).filter(pl.col("destination") == "D33").collect()
     assert sorted(now["amount_e10"]) == sorted(frozen["amount_e10"])
+
+
+def test_legs_that_only_an_older_version_left_without_a_price_wait_again(tmp_path: Path) -> None:
+    """Another request's plan of the same version, of other partners, stands in between."""
+    others = rates(c33="0.10")
+    oldest = world(P01=rates(c33="0.30"), P02=others, P03=others, S=others)
+    lake = day_of(tmp_path, oldest, *traffic())
+    waited, version = waiting(lake), lake.version(RATED_LEG)
+    again(lake, BEFORE, partners=("P01",))
+    assert waiting(lake).keys() < waited.keys()
+    rollback_day(
+        lake,
+        [run_of(lake, version)],
+        TEN,
+        earlier=lambda: [BEFORE, oldest],
+        buckets=BUCKETS,
+        request=8,
+    )
+    assert waiting(lake).keys() == waited.keys()
+    assert_summed(lake)
 
 
 def test_a_version_that_is_gone_is_told(tmp_path: Path) -> None:
@@ -131,7 +151,7 @@ def test_a_version_that_is_gone_is_told(tmp_path: Path) -> None:
             lake,
             [run_of(lake, 99)],
             TEN,
-            earlier=lambda: BEFORE,
+            earlier=lambda: [BEFORE],
             buckets=BUCKETS,
             request=8,
         )

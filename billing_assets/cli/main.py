@@ -1,8 +1,12 @@
 """The `icb` command (interconnect billing)."""
 
 import sys
+import warnings
 
+import polars as pl
 import typer
+from deltalake.exceptions import DeltaError
+from sqlalchemy.exc import DBAPIError
 
 from billing_assets.cli import (
     archive,
@@ -80,8 +84,34 @@ def home() -> None:
 
 def main() -> None:
     """Run the command line; what a user can cause is told in a sentence, never a traceback."""
+    if not sys.warnoptions:  # those of libraries are for us, not for who bills
+        warnings.simplefilter("ignore")
     try:
         app()
     except BillingError as error:
         fail(error)
         sys.exit(2)
+    except OSError as error:
+        fail(_of_file(error))
+        sys.exit(2)
+    except (DBAPIError, DeltaError, pl.exceptions.ComputeError) as error:
+        fail(_of_store(error))
+        sys.exit(2)
+
+
+def _of_file(error: OSError) -> BillingError:
+    """A file or folder that cannot be read or written."""
+    place = f"{error.filename}: " if error.filename else ""
+    return BillingError(
+        f"{place}{error.strerror or error}",
+        hint="everything lies in the home: look at ICB_HOME, its permissions and free space",
+    )
+
+
+def _of_store(error: Exception) -> BillingError:
+    """A database or table that cannot be read or written."""
+    said = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    return BillingError(
+        f"a store of the home cannot be read or written: {said.strip()}",
+        hint="look at the home's permissions and free space; if a file is damaged, restore it",
+    )

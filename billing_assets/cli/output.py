@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -70,6 +71,19 @@ def fail(error: BillingError) -> None:
     errors.print(f"[bold red]error:[/] {_escaped(error.message)}", highlight=False)
     if error.hint:
         errors.print(f"  {_escaped(error.hint)}", highlight=False)
+
+
+def warn(words: str) -> None:
+    """A sentence that a person should read, on standard error: standard output is the answer's."""
+    errors.print(f"[yellow]{_escaped(words)}[/]", highlight=False)
+
+
+def check_writable(file: Path) -> None:
+    """Raise `BillingError` for a file that cannot be written, before work is done for it."""
+    try:
+        file.open("a").close()
+    except OSError as error:
+        raise BillingError(f"cannot write {file}: {error.strerror}") from error
 
 
 def _escaped(words: str) -> str:

@@ -11,7 +11,14 @@ from typing import Annotated
 import typer
 
 from billing_assets.charging.cycles import registered_cycle
-from billing_assets.cli.output import JSON_HELP, console, print_json, show
+from billing_assets.cli.output import (
+    JSON_HELP,
+    check_writable,
+    console,
+    print_json,
+    show,
+    warn,
+)
 from billing_assets.cli.reference_changes import FROM, TO, compared
 from billing_assets.core.errors import BillingError, StateError
 from billing_assets.core.money import from_e10
@@ -40,6 +47,7 @@ app = typer.Typer(
 
 
 Json = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
+Number = Annotated[int, typer.Argument(help="a request's number, as `icb rerate list` shows it")]
 
 
 @app.callback()
@@ -87,6 +95,8 @@ def rerate(
         tuple(agreement or ()),
     )
     check_scope(scope, home.reference, home.lake, _now().date())
+    if csv_file:
+        check_writable(csv_file)
     with console.status("comparing prices"):
         tried = dry_run(scope, home.lake, home.reference, buckets=home.settings.buckets)
     if only_show:
@@ -110,7 +120,7 @@ def list_requests(as_json: Json = False) -> None:
 
 
 @app.command("show")
-def show_request(number: int, as_json: Json = False) -> None:
+def show_request(number: Number, as_json: Json = False) -> None:
     """A request, and what its runs did to each day."""
     registry = Installation.open().registry
     request, days = registry.rerates.get(number), registry.rerates.days(number)
@@ -194,7 +204,7 @@ def propose(
 
 @app.command()
 def approve(
-    number: int,
+    number: Number,
     refuse: Annotated[bool, typer.Option("--refuse", help="refuse it instead")] = False,
 ) -> None:
     """Decide on a proposed request, as another person than the one who made it, and run it."""
@@ -209,8 +219,18 @@ def approve(
 
 
 @app.command()
+def resume(number: Number) -> None:
+    """Carry on with a request whose run died: its days, then the cycles that follow it.
+
+    Days that are done change no more, so it may be run on any request that was begun.
+    """
+    request = Installation.open().registry.rerates.get(number)
+    show_changes(carry_out(request), f"Re-rate request {number}")
+
+
+@app.command()
 def rollback(
-    number: int,
+    number: Number,
     reason: Annotated[str, typer.Option(help="why it is taken back; kept with the request")] = "",
 ) -> None:
     """Take a request back: its legs get the prices that they had before it.
@@ -273,7 +293,7 @@ def _open_adjustments(home: Installation, changes: Sequence[dict[str, object]]) 
             try:
                 open_adjustment(home, known.id, now=_now(), who=home.settings.user)
             except StateError as error:
-                console.print(f"[yellow]{error.message}[/]")
+                warn(error.message)
 
 
 def _changed_days(home: Installation, changes: Sequence[dict[str, object]]) -> dict[str, set[date]]:
@@ -326,7 +346,7 @@ def show_changes(
     """Print the changes of a request with their sums by currency, and write them as CSV."""
     if csv_file:
         with csv_file.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]) if rows else ["day"])
+            writer = csv.DictWriter(stream, CHANGE_COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
     show(rows, title, as_json=as_json, empty=f"{title}: no price changes")

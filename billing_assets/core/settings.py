@@ -2,17 +2,22 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from billing_assets.core.errors import BillingError, InputError, Problem
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 """The checkout: it holds `dbt_project/`, `templates/` and `data/`."""
 
 
 class Settings(BaseSettings):
-    """Settings of an installation, from `ICB_...` variables; every one has a default."""
+    """Settings of an installation, from `ICB_...` variables; every one has a default.
+
+    Raises `BillingError` that names the variable which cannot be read.
+    """
 
     model_config = SettingsConfigDict(env_prefix="ICB_", frozen=True)
 
@@ -52,6 +57,26 @@ class Settings(BaseSettings):
         Path | None, Field(description="PEM of authorities to trust besides the system's")
     ] = None
     user: Annotated[str, Field(description="who acts, for the audit log")] = "operator"
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            problems = [
+                Problem(
+                    one["msg"],
+                    field=f"ICB_{one['loc'][0]}".upper(),
+                    # a part of one may be a secret
+                    value=str(one["input"]) if len(one["loc"]) == 1 else "...",
+                )
+                for one in error.errors()
+            ]
+            raise InputError("the settings cannot be read", problems) from error
+        except SettingsError as error:
+            raise BillingError(
+                f"the settings cannot be read: {error}",
+                hint="ICB_LAKE_STORAGE_OPTIONS is a JSON object",
+            ) from error
 
     @cached_property
     def root(self) -> Path:

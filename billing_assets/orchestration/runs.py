@@ -34,8 +34,8 @@ run_coordinator:
 """
 
 
-_QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
-"""The run's log goes to the instance; only errors to the terminal."""
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""The run's log goes to the instance; a failure is told as a sentence (`_run`)."""
 
 
 def prepare_dagster_home(settings: Settings) -> None:
@@ -206,7 +206,8 @@ class Runs:
         tags: Mapping[str, str] | None = None,
         run_config: Mapping[str, object] | None = None,
     ) -> None:
-        """Run some assets and wait; raises `BillingError` that names the first failed step."""
+        """Run some assets and wait; raises `BillingError` that says why steps failed, and
+        `KeyboardInterrupt` when a person or the system ended the run."""
         result = self._job.execute_in_process(
             instance=self._instance,
             asset_selection=[dg.AssetKey(name) for name in assets],
@@ -222,11 +223,22 @@ class Runs:
             for event in result.all_events
             if event.is_step_failure and event.step_failure_data.error
         ]
-        reasons = [(e.cause.message if e.cause else e.message).strip() for e in failures]
+        causes = [error.cause or error for error in failures]
+        if any(cause.cls_name == dg.DagsterExecutionInterruptedError.__name__ for cause in causes):
+            raise KeyboardInterrupt
+        reasons = [_reason(cause.message) for cause in causes]
         raise BillingError(
             f"run of {', '.join(assets)} failed: {'; '.join(reasons) or 'see its log'}",
             hint=f"run {result.run_id} in the UI (`make ui`) has the whole log",
         )
+
+
+def _reason(message: str) -> str:
+    """What an exception said, without the name of its class where it is one of our sentences."""
+    name, _, words = message.strip().partition(": ")
+    package = BillingError.__module__.partition(".")[0]
+    ours = name.startswith(f"{package}.") or name.endswith(f".{dg.Failure.__name__}")
+    return words if ours else message.strip()
 
 
 def _stretches(days: Sequence[date]) -> list[tuple[date, date]]:

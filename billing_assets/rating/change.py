@@ -5,7 +5,7 @@ not written at all. One commit replaces the changed slices of `rated_leg`: a run
 old prices or new ones, and the next run finishes what is derived from them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import polars as pl
@@ -245,6 +245,22 @@ PRICED = [
     if name not in (*KEY, "day", "plan", "rerate_request", "answered", "duration_ms")
 ]
 """What a price is made of: a leg with the same is left as it is."""
+
+
+def since(lake: Lake, done: DayRerated, version: int | None, request: int) -> DayRerated:
+    """What a request did to a day since a `version` of `rated_leg`: a run that died, and `done`,
+    which completed it."""
+    day = {"day": done.day}
+    was, now = lake.scan(RATED_LEG, version, day), lake.scan(RATED_LEG, part=day)
+    reasons = lake.scan(SUSPENSE, part={**day, "stage": "rating"}).select(*KEY, "reason")
+    none = pl.lit(None, pl.String).alias("reason")
+    priced = now.filter(pl.col("rerate_request") == request).with_columns(none)
+    lost = was.join(now.select(KEY), on=KEY, how="anti").collect(engine="streaming")
+    waiting = lost.lazy().join(reasons, on=KEY)
+    new = pl.concat([rows.select(LEG_SCHEMA.names()) for rows in (priced, waiting)]).collect()
+    held = pl.concat([new.select(KEY), lost.select(KEY)]).unique()
+    both = Change(lake, done.day, version, held, new, None).outcome()
+    return replace(done, changed=both.changed, changes=both.changes, buckets=both.buckets)
 
 
 def _why() -> pl.Expr:

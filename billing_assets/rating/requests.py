@@ -1,7 +1,7 @@
 """Re-rate requests: what may be asked, and a request carried out day by day."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
 from datetime import date, datetime
 
 import polars as pl
@@ -10,7 +10,7 @@ from billing_assets.core.errors import BillingError, NotFound
 from billing_assets.core.money import from_e10
 from billing_assets.lake.store import Lake
 from billing_assets.lake.tables import RATED_LEG, XDR
-from billing_assets.rating.change import CHANGES_SCHEMA, DayRerated
+from billing_assets.rating.change import CHANGES_SCHEMA, DayRerated, since
 from billing_assets.rating.follow import follow_day
 from billing_assets.rating.rerate import rerate_days
 from billing_assets.rating.rollback import rollback_day
@@ -18,7 +18,7 @@ from billing_assets.rating.scope import RatingScope
 from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Leg, Service
 from billing_assets.registry.registry import Registry
-from billing_assets.registry.rerates import Request
+from billing_assets.registry.rerates import Day, Request
 
 FILE_KEY, ROLLS_BACK = "file_key", "rolls_back"
 """Fields of a request's scope: the file whose records its legs follow, the request it takes
@@ -138,7 +138,8 @@ def run_request(
 
     A request rates a scope anew, lets the legs of a file follow its records (`file_key`), or takes
     another one back (`rolls_back`, which needs `reference_as` to read an earlier version). A run
-    that died is completed by running the request again. Raises as `rerate_day` does.
+    that died is completed by running the request again: what it did counts as the request's too.
+    Raises as `rerate_day` does.
     """
     request = registry.rerates.begin(number, now=now(), who=who)
     scope = scope_of(request.scope)
@@ -164,9 +165,11 @@ def run_request(
         return next(rerated)
 
     for day in chosen:
-        before = lake.version(RATED_LEG)
+        begun, died = _begun(number, day, lake, registry, reference, now=now())
         outcome = on(day)
-        _record(outcome, number, before, lake, registry, reference, now=now(), who=who)
+        if died:
+            outcome = since(lake, outcome, begun.version_before, number)
+        _record(outcome, begun, lake, registry, reference, now=now(), who=who)
         progress(outcome)
         done.append(outcome)
     if days is None or set(scope.days) & held <= {d.day for d in registry.rerates.days(number)}:
@@ -178,10 +181,33 @@ def _taken_back(request: Request) -> int:
     return int(str(request.scope[ROLLS_BACK]))
 
 
+def _begun(
+    number: int,
+    day: date,
+    lake: Lake,
+    registry: Registry,
+    reference: Reference,
+    *,
+    now: datetime,
+) -> tuple[Day, bool]:
+    """The run that begins on a day; or the one that died there, to be completed, and True."""
+    runs = [run for run in registry.rerates.days(number, day) if run.version_after is None]
+    if runs:
+        return runs[-1], True
+    begun = registry.rerates.begin_day(
+        number,
+        day,
+        reference_hash=reference.version,
+        version_before=lake.version(RATED_LEG),
+        now=now,
+    )
+    return begun, False
+
+
 def _earlier(
     registry: Registry, number: int, day: date, reference_as: Callable[[str], Reference] | None
-) -> Reference:
-    """The reference data by which a day was rated before a request first did."""
+) -> Iterator[Reference]:
+    """The reference data by which a day was rated before a request first did, the newest first."""
     runs = registry.rerates.days(day=day)
     first = next(run for run in runs if run.request == number)
     earlier = [
@@ -191,13 +217,12 @@ def _earlier(
     ]
     if reference_as is None or not earlier:
         raise BillingError(f"it is not known how {day} was rated before request {number}")
-    return reference_as(earlier[-1])
+    yield from map(reference_as, dict.fromkeys(reversed(earlier)))
 
 
 def _record(
     outcome: DayRerated,
-    number: int,
-    before: int | None,
+    begun: Day,
     lake: Lake,
     registry: Registry,
     reference: Reference,
@@ -214,16 +239,17 @@ def _record(
             now=now,
             who=who,
         )
-    registry.rerates.record_day(
-        number,
-        outcome.day,
-        reference_hash=reference.version,
-        plan=outcome.plan,
-        versions=(before, lake.version(RATED_LEG)),
-        candidates=outcome.candidates,
-        changed=outcome.changed,
-        changes=change_rows(outcome.changes),
-        now=now,
+    registry.rerates.end_day(
+        replace(
+            begun,
+            reference_hash=reference.version,
+            plan=outcome.plan,
+            version_after=lake.version(RATED_LEG),
+            candidates=outcome.candidates,
+            changed=outcome.changed,
+            changes=change_rows(outcome.changes),
+            rated_at=now,
+        )
     )
 
 

@@ -3,7 +3,7 @@
 What a later request priced since stays: that one is taken back first.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 
 import polars as pl
@@ -26,14 +26,15 @@ def rollback_day(
     runs: Sequence[Day],
     day: date,
     *,
-    earlier: Callable[[], Reference],
+    earlier: Callable[[], Iterable[Reference]],
     buckets: int,
     request: int,
 ) -> DayRerated:
     """Take back what a request's `runs` did to a day, in the name of another `request`.
 
     A leg that had a price gets it back as it stood in the version of `rated_leg` before; one that
-    had none is priced by the `earlier` reference data, which left it in suspense. Raises
+    had none is priced by the `earlier` reference data, the newest first, until one leaves it in
+    suspense. Raises
     `SliceConflict` as `carried_out` does, and `BillingError` when the version before is no longer
     kept.
     """
@@ -46,7 +47,7 @@ def _taken_back(
     lake: Lake,
     runs: Sequence[Day],
     day: date,
-    earlier: Callable[[], Reference],
+    earlier: Callable[[], Iterable[Reference]],
     buckets: int,
     request: int,
 ) -> Change:
@@ -88,32 +89,35 @@ def _without_price(
     lake: Lake,
     day: date,
     gained: pl.DataFrame,
-    earlier: Callable[[], Reference],
+    earlier: Callable[[], Iterable[Reference]],
     buckets: int,
     request: int,
 ) -> pl.DataFrame:
     """Legs that had no price before, with the reason that the earlier reference data gives."""
-    if gained.is_empty():
-        return _none(LEG_SCHEMA)
-    plan = compile_plan(earlier(), day, buckets=buckets)
-    records = lake.scan(XDR, part={"day": day}).filter(
-        pl.col("record_id").is_in(gained["record_id"].implode())
-    )
-    legs = pl.concat([priced_legs(Kernel(plan, leg, request), records) for leg in Leg])
-    found = (
-        legs.select(LEG_SCHEMA.names())
-        .cast(LEG_SCHEMA)
-        .join(gained.lazy(), on=KEY, how="semi")
-        .collect(engine="streaming")
-    )
-    priced = found.filter(pl.col("reason").is_null())
-    if not priced.is_empty():
+    found, left = [_none(LEG_SCHEMA)], gained
+    for reference in earlier() if not gained.is_empty() else ():
+        plan = compile_plan(reference, day, buckets=buckets)
+        records = lake.scan(XDR, part={"day": day}).filter(
+            pl.col("record_id").is_in(left["record_id"].implode())
+        )
+        legs = pl.concat([priced_legs(Kernel(plan, leg, request), records) for leg in Leg])
+        mine = (
+            legs.select(LEG_SCHEMA.names())
+            .cast(LEG_SCHEMA)
+            .join(left.lazy(), on=KEY, how="semi")
+            .collect(engine="streaming")
+        )
+        found.append(mine.filter(pl.col("reason").is_not_null()))
+        left = mine.filter(pl.col("reason").is_null()).select(KEY)
+        if left.is_empty():
+            break
+    if not left.is_empty():
         raise BillingError(
-            f"{day}: {priced.height} legs had no price before and have one by the earlier "
+            f"{day}: {left.height} legs had no price before and have one by the earlier "
             "reference data",
             hint="rate them by a scope instead: `icb rerate --from ... --to ...`",
         )
-    return found
+    return pl.concat(found)
 
 
 def _none(schema: object) -> pl.DataFrame:

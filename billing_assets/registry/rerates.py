@@ -36,7 +36,8 @@ class Day:
     """What one run of a request did to a day.
 
     `changes` are rows of what changed, money as decimal text; the versions are those of table
-    `rated_leg` before and after. `run` counts the runs of the request on the day, from 1.
+    `rated_leg` before and after: without the one after, the run has not ended, or died. `run`
+    counts the runs of the request on the day, from 1.
     """
 
     request: int
@@ -140,38 +141,50 @@ class Rerates:
                 raise StateError(f"re-rate request {number} is {current.state}, not running")
             return _step(connection, current, RerateState.DONE, now=now, who=who, ended_at=now)
 
-    def record_day(
+    def begin_day(
         self,
         number: int,
         day: date,
         *,
         reference_hash: str,
-        plan: str,
-        versions: tuple[int | None, int | None],
-        candidates: int,
-        changed: int,
-        changes: Sequence[Mapping[str, object]],
+        version_before: int | None,
         now: datetime,
-    ) -> None:
-        """Record what a run did to a day; raises `NotFound` for an unknown request."""
+    ) -> Day:
+        """Record that a run of a request begins on a day, before it writes anything there.
+
+        Raises `NotFound` for an unknown request.
+        """
         with self._database.writing() as connection:
             _get(connection, number)
             same = (rerate_day.c.request == number) & (rerate_day.c.day == day)
             runs = connection.execute(select(func.count()).where(same)).scalar_one()
+            begun = Day(
+                request=number,
+                day=day,
+                run=runs + 1,
+                reference_hash=reference_hash,
+                plan="",
+                version_before=version_before,
+                version_after=None,
+                candidates=0,
+                changed=0,
+                changes=[],
+                rated_at=now,
+            )
+            connection.execute(insert(rerate_day).values(**vars(begun)))
+            return begun
+
+    def end_day(self, done: Day) -> None:
+        """Record what a run that began on a day did to it."""
+        with self._database.writing() as connection:
             connection.execute(
-                insert(rerate_day).values(
-                    request=number,
-                    day=day,
-                    run=runs + 1,
-                    reference_hash=reference_hash,
-                    plan=plan,
-                    version_before=versions[0],
-                    version_after=versions[1],
-                    candidates=candidates,
-                    changed=changed,
-                    changes=plain(changes),
-                    rated_at=now,
+                update(rerate_day)
+                .where(
+                    rerate_day.c.request == done.request,
+                    rerate_day.c.day == done.day,
+                    rerate_day.c.run == done.run,
                 )
+                .values(**{**vars(done), "changes": plain(done.changes)})
             )
 
     def get(self, number: int) -> Request:

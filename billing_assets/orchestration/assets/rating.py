@@ -22,8 +22,6 @@ from billing_assets.rating.change import DayRerated
 from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.day import DayRated, rate_day
 from billing_assets.rating.requests import (
-    FILE_KEY,
-    ROLLS_BACK,
     change_rows,
     check_scope,
     dry_run,
@@ -168,7 +166,8 @@ def _rerate(
     reference, registry = installation.reference, installation.registry
     who = installation.settings.user
     number = config.request
-    if not number:
+    made_here = not number
+    if made_here:
         scope = config.scope(days)
         check_scope(scope, reference, installation.lake, now().date())
         number = registry.rerates.make(fields_of(scope), reason, now=now(), who=who).number
@@ -188,9 +187,8 @@ def _rerate(
         reference_as=installation.reference_as,
         progress=told,
     )
-    asked = registry.rerates.get(number).scope
-    scoped = FILE_KEY not in asked and ROLLS_BACK not in asked
-    if scoped and not any(outcome.candidates for outcome in done):
+    # a request that stands already may have its legs on days of another run
+    if made_here and not any(outcome.candidates for outcome in done):
         raise BillingError(
             f"re-rate request {number} matches no leg on these days",
             hint="look at its scope: `icb rerate show`",
