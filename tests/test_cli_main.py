@@ -1,5 +1,6 @@
 """What the `icb` command says when its home or its settings cannot be used: a sentence."""
 
+import json
 import os
 import signal
 import sys
@@ -107,3 +108,46 @@ def test_a_run_that_is_interrupted_is_no_failure(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("billing_assets.orchestration.assets.reference.read_folder", interrupted)
     with Runs.of(Settings()) as runs, pytest.raises(KeyboardInterrupt):
         runs.take_in()
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["cycle", "list", "--month", "March"], "'March' is not a month"),
+        (["accruals", "--at", "2099-01-01"], "2099-01-01 is still to come"),
+        (["controls", "2026-03", "--partner", "P99"], "no reference data loaded yet"),
+        (["completeness", "2026-03", "--partner", "P99"], "no reference data loaded yet"),
+    ],
+)
+def test_words_that_nothing_can_come_of_are_refused(
+    words: list[str], told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert told in said(capfd, *words)
+
+
+@pytest.mark.usefixtures("home")
+def test_controls_of_an_empty_home_are_an_empty_list(capsys: pytest.CaptureFixture[str]) -> None:
+    sys.argv = ["icb", "controls", "--json"]
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, json.loads(capsys.readouterr().out)) == (0, [])
+
+
+@pytest.mark.usefixtures("home")
+def test_words_of_data_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither markup nor emoji, in which such words end in a traceback or vanish."""
+    words = "[/bold] [red]x :x: postgres:x:101"
+    for also in ([], ["--json"]):
+        sys.argv = ["icb", "sql", f"select '{words}' as said, 'nan'::double as no_number", *also]
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr().out
+        assert ended.value.code == 0
+        assert words in printed
+    [row] = json.loads(printed, parse_constant=pytest.fail)
+    assert row == {"said": words, "no_number": "NaN"}
+
+
+def test_an_error_says_words_of_data_as_they_are(capfd: pytest.CaptureFixture[str]) -> None:
+    assert "there is no cycle [/b] :x:" in said(capfd, "cycle", "show", "[/b] :x:")

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import DBAPIError
 
+from billing_assets.core.errors import StateError
 from billing_assets.registry import Registry
 from billing_assets.registry.audit import AuditLog, BrokenLink
 from billing_assets.registry.database import Database
@@ -123,13 +124,16 @@ def test_any_single_change_of_any_row_is_found_at_that_row(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("now", "who", "said"),
-    [(NOW, " ", "needs the name"), (datetime(2026, 4, 2), "ana", "not a UTC time")],  # noqa: DTZ001
+    ("now", "who", "error", "said"),
+    [
+        (NOW, " ", StateError, "needs the name"),
+        (datetime(2026, 4, 2), "ana", ValueError, "not a UTC time"),  # noqa: DTZ001
+    ],
 )
 def test_a_change_without_a_name_or_a_utc_time_is_undone(
-    registry: Registry, now: datetime, who: str, said: str
+    registry: Registry, now: datetime, who: str, error: type[Exception], said: str
 ) -> None:
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(error, match=said):
         registry.files.assign_file_key("a" * 64, now=now, who=who)
     assert registry.audit.entries() == []
     registry.files.assign_file_key("a" * 64, now=NOW, who="ana")

@@ -19,7 +19,7 @@ from billing_assets.orchestration.assets.rating import rated_usage, rerate_dry_r
 from billing_assets.rating.compile import compile_plan
 from billing_assets.rating.day import rate_day
 from billing_assets.rating.history import price_history
-from billing_assets.rating.requests import fields_of, run_request, scope_of
+from billing_assets.rating.requests import FILE_KEY, fields_of, run_request, scope_of
 from billing_assets.rating.scope import RatingScope
 from billing_assets.reference.models import Leg, Service
 from billing_assets.reference.versions import take_reference
@@ -205,6 +205,15 @@ def test_a_request_that_died_is_resumed_from_the_command_line(home: Installation
     code, output = icb("rerate", "resume", str(proposed))
     assert code == 2
     assert f"re-rate request {proposed} is proposed" in output
+
+
+def test_a_request_that_followed_a_file_is_not_taken_back(home: Installation) -> None:
+    """Its legs would come back for records that are gone."""
+    scope = fields_of(RatingScope(DAYS[0], DAYS[1])) | {FILE_KEY: 5}
+    made = home.registry.rerates.make(scope, "sent twice", now=NOW, who="rita")
+    code, output = icb("rerate", "rollback", str(made.number))
+    assert code == 2
+    assert "icb intake replay FILE" in output
 
 
 def test_a_file_that_cannot_be_written_stops_before_prices_change(home: Installation) -> None:

@@ -143,6 +143,25 @@ def test_legs_that_only_an_older_version_left_without_a_price_wait_again(tmp_pat
     assert_summed(lake)
 
 
+def test_a_leg_whose_record_is_gone_since_is_not_brought_back(tmp_path: Path) -> None:
+    """It lost its price first, then its file was withdrawn."""
+    lake = day_of(tmp_path, BEFORE, *traffic())
+    version = lake.version(RATED_LEG)
+    others = rates(c33="0.10")
+    again(lake, world(P01=rates(c33="0.30"), P02=others, P03=others, S=others), partners=("P01",))
+    run = run_of(lake, version)
+    gone = (
+        lake.scan(RATED_LEG, version)
+        .collect()
+        .join(lake.scan(RATED_LEG).collect(), on=["record_id", "leg"], how="anti")["record_id"][0]
+    )
+    kept = [one for one in traffic() if one["record_id"] != gone]
+    lake.replace_slice(XDR, frame(*kept).lazy(), {"day": TEN})
+    rollback_day(lake, [run], TEN, earlier=lambda: [BEFORE], buckets=BUCKETS, request=8)
+    assert gone not in {record for record, _ in legs(lake)}
+    assert {record for record, _ in legs(lake)} <= {one["record_id"] for one in kept}
+
+
 def test_a_version_that_is_gone_is_told(tmp_path: Path) -> None:
     lake = day_of(tmp_path, BEFORE, *traffic())
     again(lake, DEARER, partners=("P01",))

@@ -1,7 +1,7 @@
 """`icb accruals`: what is owed and not billed at the end of a day, and what was billed of it."""
 
 import sys
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Annotated
 
 import polars as pl
@@ -45,6 +45,8 @@ def accruals(
     if taken or found is None:
         if day is None:
             raise BillingError("--again needs the day", hint="add --at DATE")
+        if day > (today := datetime.now(UTC).date()):
+            raise BillingError(f"{day} is still to come", hint=f"the last day is {today} (UTC)")
         found = take_accrual(home, day)
     if as_journal:
         if home.reference.ledger is None:

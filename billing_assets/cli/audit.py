@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from billing_assets.cli.output import JSON_HELP, console, print_json, show
 from billing_assets.core.errors import BillingError
@@ -45,7 +46,8 @@ def explain(
 
 def _line(explained: LineExplained) -> None:
     line = explained.line
-    console.print(f"[bold]{explained.document} line {line.number}[/]  {line.description}")
+    title = f"{explained.document} line {line.number}"
+    console.print(Text.assemble((title, "bold"), f"  {line.description}"))
     console.print(f"  {line.agreement}, {line.first_day} to {line.last_day}: {line.amount}")
     for step in line.steps:
         console.print(f"  - {step}", highlight=False)
@@ -103,14 +105,14 @@ def _record(home: Installation, record_id: int, as_json: bool) -> None:
         )
         return
     place = explained.place
-    console.print(f"[bold]record {record_id}[/]")
+    console.print(f"record {record_id}", style="bold")
     if place:
         console.print(f"  {place.file}, line {place.row} (source {place.source})")
-        console.print(f"  {place.text}", highlight=False, markup=False)
+        console.print(f"  {place.text}", highlight=False)
     for leg in explained.legs:
-        console.print(f"[bold]{leg.leg.value} leg[/] {leg.partner}")
+        console.print(Text.assemble((f"{leg.leg.value} leg", "bold"), f" {leg.partner}"))
         for number, step in enumerate(leg.steps, start=1):
-            console.print(f"  {number}. {step}", highlight=False, markup=False)
+            console.print(f"  {number}. {step}", highlight=False)
     for row in explained.rated:
         console.print(
             f"  rated {row['leg']}: {row['amount_e10']} x 10^-10 {row['currency']}, "

@@ -1,11 +1,11 @@
 """`icb controls`: the latest results of all controls of a month, worst first."""
 
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import polars as pl
 import typer
 
-from billing_assets.cli.output import JSON_HELP, console, print_json, show
+from billing_assets.cli.output import JSON_HELP, print_json, show
 from billing_assets.controls.results import (
     Result,
     anomaly_results,
@@ -18,11 +18,14 @@ from billing_assets.core.periods import month_period
 from billing_assets.installation import Installation
 from billing_assets.orchestration.dbt_manifest import mart_tables
 
+Severity = Literal["error", "warning", "info", "passed"]
+"""How bad what a control says is, the worst first."""
+
 
 def controls(
     month: Annotated[str, typer.Argument(help="billing month, YYYY-MM; default the last one")] = "",
     partner: Annotated[str, typer.Option("--partner", "-p", help="only this partner")] = "",
-    severity: Annotated[str, typer.Option(help="only this severity: error, warning, info")] = "",
+    severity: Annotated[Severity | None, typer.Option(help="only this severity")] = None,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     """What the controls found: balances, anomalies, negative routes, cycles' exceptions.
@@ -32,9 +35,11 @@ def controls(
     home = Installation.open()
     chosen = month or max((cycle.month for cycle in home.registry.cycles.list()), default="")
     if not chosen:
-        console.print("nothing was billed or controlled yet: `icb run`")
+        show([], "", as_json=as_json, empty="nothing was billed or controlled yet: `icb run`")
         return
     month_period(chosen)
+    if partner:
+        home.reference.partner(partner)
     tables = mart_tables()
 
     def mart(name: str) -> pl.DataFrame:
@@ -52,7 +57,7 @@ def controls(
         for one in results
         if (not partner or one.partner == partner) and (not severity or one.severity == severity)
     ]
-    found.sort(key=lambda one: ("error", "warning", "info", "passed").index(one.severity))
+    found.sort(key=lambda one: get_args(Severity).index(one.severity))
     if as_json:
         print_json([vars(one) for one in found])
     else:
@@ -73,9 +78,11 @@ def completeness(
 ) -> None:
     """Voice by day, partner and leg: counted by switches, received, rated; calls and minutes."""
     month_period(month)
+    home = Installation.open()
     table = mart_tables()["completeness_by_partner_day"]
-    rows = Installation.open().lake.scan(table, part={"month": month}).collect()
+    rows = home.lake.scan(table, part={"month": month}).collect()
     if partner:
+        home.reference.partner(partner)
         rows = rows.filter(pl.col("partner") == partner)
     minutes = [
         (pl.col(f"{name}_ms") / 60_000).round(2).alias(f"{name} minutes")

@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from billing_assets.charging.cycles import (
     ad_hoc_cycle,
@@ -56,7 +57,8 @@ def list_cycles(
     """Every cycle with its state, how far it is, who brought it there, exceptions and money."""
     home = Installation.open()
     rows = []
-    for cycle in home.registry.cycles.list(month=month or None, corrections=True):
+    chosen = _month(month) if month else None
+    for cycle in home.registry.cycles.list(month=chosen, corrections=True):
         money = [f"{name} {value}" for name, value in cycle.totals.items() if " " in name]
         findings = (*cycle.findings, *home.registry.deliveries.findings(cycle.id))
         waived = {one.rule for one in home.registry.cycles.waivers(cycle.id)}
@@ -131,7 +133,8 @@ def show_cycle(
             }
         )
         return
-    console.print(f"[bold]{cycle}[/]  {partner.name}  {known.period}  state {known.state.value}")
+    standing_at = f"  {partner.name}  {known.period}  state {known.state.value}"
+    console.print(Text.assemble((cycle, "bold"), standing_at))
     for name, amount in run.totals.items():
         console.print(f"  net {name} {amount:,f} in {run.lines} charges")
     show(findings, "Exceptions", as_json=False, empty="  no exceptions")

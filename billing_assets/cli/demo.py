@@ -348,7 +348,7 @@ def _tolerate(progress: Progress, step: Callable[[], None]) -> None:
     try:
         step()
     except BillingError as error:
-        progress.console.print(f"[yellow]{error.message}[/]")
+        progress.console.print(error.message, style="yellow")
 
 
 def _is_billed(home: Installation) -> bool:

@@ -115,7 +115,7 @@ class _Commands:
 
     def __call__(self, who: str, *words: str) -> None:
         said = " ".join(f'"{word}"' if " " in word else word for word in words)
-        console.print(f"\n[bold]$ ICB_USER={who} icb {said}[/]", highlight=False)
+        console.print(f"\n$ ICB_USER={who} icb {said}", style="bold", highlight=False)
         with _acting(who):
             self._main([*words], prog_name="icb", standalone_mode=False)
 

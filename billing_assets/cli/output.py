@@ -9,14 +9,16 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from billing_assets.core.errors import BillingError
 
 WIDE = 170
 """Columns of tables that go into a file or a pipe."""
 
-console = Console(width=None if sys.stdout.isatty() else WIDE)
-errors = Console(stderr=True, soft_wrap=True)
+# what is printed holds partners' words: none of it is markup, nor the name of an emoji
+console = Console(width=None if sys.stdout.isatty() else WIDE, markup=False, emoji=False)
+errors = Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
 
 JSON_HELP = "print one JSON document for scripts"
 
@@ -41,8 +43,13 @@ def show(rows: Sequence[Row], title: str, *, as_json: bool, empty: str = "nothin
 
 
 def print_json(value: object) -> None:
-    """One JSON document on standard output; decimals and times as text."""
-    console.print_json(json.dumps(value, default=_plain, ensure_ascii=False))
+    """One JSON document on standard output; decimals, times and what is no number as text."""
+    try:
+        document = json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        read = json.loads(json.dumps(value, default=_plain), parse_constant=str)
+        document = json.dumps(read, ensure_ascii=False)
+    console.print_json(document)
 
 
 def text(value: object) -> str:
@@ -68,14 +75,14 @@ def _amount(value: Decimal) -> str:
 
 def fail(error: BillingError) -> None:
     """An error as a sentence and a hint, on standard error."""
-    errors.print(f"[bold red]error:[/] {_escaped(error.message)}", highlight=False)
+    errors.print(Text.assemble(("error:", "bold red"), f" {error.message}"))
     if error.hint:
-        errors.print(f"  {_escaped(error.hint)}", highlight=False)
+        errors.print(f"  {error.hint}", highlight=False)
 
 
 def warn(words: str) -> None:
     """A sentence that a person should read, on standard error: standard output is the answer's."""
-    errors.print(f"[yellow]{_escaped(words)}[/]", highlight=False)
+    errors.print(words, style="yellow", highlight=False)
 
 
 def check_writable(file: Path) -> None:
@@ -84,10 +91,6 @@ def check_writable(file: Path) -> None:
         file.open("a").close()
     except OSError as error:
         raise BillingError(f"cannot write {file}: {error.strerror}") from error
-
-
-def _escaped(words: str) -> str:
-    return words.replace("[", r"\[")
 
 
 def _plain(value: object) -> object:

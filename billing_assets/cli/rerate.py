@@ -30,10 +30,10 @@ from billing_assets.rating.history import price_history
 from billing_assets.rating.impact import impact_of
 from billing_assets.rating.requests import (
     CHANGE_COLUMNS,
-    ROLLS_BACK,
     check_scope,
     dry_run,
     fields_of,
+    taking_back,
 )
 from billing_assets.rating.scope import RatingScope
 from billing_assets.reference.models import Leg, Service
@@ -239,10 +239,7 @@ def rollback(
     """
     home = Installation.open()
     taken = home.registry.rerates.get(number)
-    days = sorted({one.day for one in home.registry.rerates.days(number)})
-    if not days:
-        raise BillingError(f"re-rate request {number} has changed nothing yet")
-    scope = {"first": days[0].isoformat(), "last": days[-1].isoformat(), ROLLS_BACK: number}
+    scope = taking_back(number, home.registry)
     made = home.registry.rerates.make(
         scope, reason or f"taken back: {taken.reason}", now=_now(), who=home.settings.user
     )

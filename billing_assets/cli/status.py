@@ -5,6 +5,7 @@ from typing import Annotated
 
 import polars as pl
 import typer
+from rich.text import Text
 
 from billing_assets.cli.output import JSON_HELP, console, print_json, show
 from billing_assets.core.money import Rounding, decimal_of_e10, round_amount
@@ -97,11 +98,10 @@ def status(
         show(refused, "Refused files (kept in quarantine)", as_json=False, empty="no refused file")
         show(gaps, "Continuity of file numbers", as_json=False, empty="no file yet")
         if stale:
-            console.print(f"[yellow]{stale:,} records came in since: materialise the marts[/]")
-        verdict = (
-            "[green]difference 0[/]" if not unbalanced else f"[red]{unbalanced} rows differ[/]"
-        )
-        console.print(f"record balance by file and day: {verdict}")
+            said = f"{stale:,} records came in since: materialise the marts"
+            console.print(said, style="yellow")
+        verdict = (f"{unbalanced} rows differ", "red") if unbalanced else ("difference 0", "green")
+        console.print(Text.assemble("record balance by file and day: ", verdict))
     if unbalanced or stale:
         raise typer.Exit(1)
 

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 
 import dagster as dg
 
@@ -121,21 +123,25 @@ BILLING_SCHEDULES = [
     default_status=dg.DefaultSensorStatus.STOPPED,
 )
 def inbox_files(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """New mediation files in the inbox, or a changed reference folder, are taken in."""
+    """New mediation files, counters of switches or a changed reference folder are taken in."""
     settings = Settings()
-    waiting = sorted(
-        str(path.relative_to(settings.inbox))
-        for path in settings.inbox.rglob("*")
-        if path.is_file() and not path.name.startswith(".")
-    )
     stamp = json.dumps(
-        [
-            waiting,
-            sorted((p.name, p.stat().st_mtime_ns) for p in settings.reference.rglob("*.*")),
-        ]
+        [_stamps(f) for f in (settings.inbox, settings.counters, settings.reference)]
     )
     if stamp == context.cursor:
         yield dg.SkipReason("nothing new")
         return
     context.update_cursor(stamp)
     yield dg.RunRequest()
+
+
+def _stamps(folder: Path) -> list[tuple[str, int, int]]:
+    """The files below a folder, hidden ones left out, with the size and time of each: a file that
+    is sent again under the same name is another one."""
+    found = []
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # a run may take it meanwhile
+            if path.is_file() and not path.name.startswith("."):
+                about = path.stat()
+                found.append((str(path.relative_to(folder)), about.st_size, about.st_mtime_ns))
+    return sorted(found)

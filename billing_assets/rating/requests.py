@@ -177,6 +177,24 @@ def run_request(
     return done
 
 
+def taking_back(number: int, registry: Registry) -> dict[str, object]:
+    """The scope of a request that takes another one back.
+
+    Raises `NotFound` for one that does not exist, and `BillingError` for one that changed no day
+    yet or whose legs followed their records: these are what they are.
+    """
+    scope = registry.rerates.get(number).scope
+    if FILE_KEY in scope:
+        raise BillingError(
+            f"re-rate request {number} priced what a mediation file left or brought",
+            hint="take that back: `icb intake replay FILE` or `icb intake withdraw FILE`",
+        )
+    days = sorted({one.day for one in registry.rerates.days(number)})
+    if not days:
+        raise BillingError(f"re-rate request {number} has changed nothing yet")
+    return {"first": days[0].isoformat(), "last": days[-1].isoformat(), ROLLS_BACK: number}
+
+
 def _taken_back(request: Request) -> int:
     return int(str(request.scope[ROLLS_BACK]))
 

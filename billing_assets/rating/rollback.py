@@ -69,6 +69,8 @@ def _taken_back(
         before.select(KEY)
         .join(after.select(KEY), on=KEY, how="anti")
         .join(now.select(KEY), on=KEY, how="anti")
+        # of a file that was withdrawn since there is nothing to price
+        .join(lake.scan(XDR, part={"day": day}).select("record_id"), on="record_id", how="semi")
     )
     keys = pl.concat([priced.select(KEY), lost]).collect(engine="streaming")
     restored = (

@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection, RowMapping, insert, select
 
+from billing_assets.core.errors import StateError
 from billing_assets.core.ids import sha256_of
 from billing_assets.registry.database import Database
 from billing_assets.registry.schema import audit, to_json
@@ -51,12 +52,16 @@ def append(
 ) -> None:
     """Add a line inside the caller's writing transaction.
 
-    Raises `ValueError` when `now` is not a UTC time or `who` is blank, which undoes the change.
+    Raises `StateError` when `who` is blank and `ValueError` when `now` is not a UTC time, which
+    undoes the change.
     """
     if now.utcoffset() != timedelta(0):
         raise ValueError(f"{now} is not a UTC time")
     if not who.strip():
-        raise ValueError("every change needs the name of the one who makes it")
+        raise StateError(
+            "every change needs the name of the one who makes it",
+            hint="set ICB_USER, and name who approves",
+        )
     last = connection.execute(_NEWEST).mappings().one_or_none()
     facts = {
         "seq": last["seq"] + 1 if last else 1,
