@@ -17,6 +17,7 @@ from billing_assets.invoicing.prove import prove
 from billing_assets.invoicing.run import run_cycle
 from billing_assets.lake.tables import RATED_LEG, USAGE_DAILY
 from tests.support.billing_home import ISSUED, NOW, issue, open_home, run, use
+from tests.test_controls_rules import wait
 
 WEEK, NEXT = "P03/2026-W11", "P03/2026-W12"
 TENTH, NEXT_WEEK = date(2026, 3, 10), date(2026, 3, 18)
@@ -84,6 +85,23 @@ def test_the_next_cycle_names_the_document_and_line_that_it_adjusts(home: Instal
         (original, Decimal("-6.00"), "prior_period"),
         (original, Decimal("5.00"), "prior_period"),
     ]
+
+
+def test_calls_that_lost_their_price_are_waiting_in_the_adjustment_that_takes_them_back(
+    home: Installation,
+) -> None:
+    """The code is blocked: of the week's thousand calls none is rated, and a thousand wait."""
+    bucket = home.bucket_of("P03")
+    for table in (USAGE_DAILY, RATED_LEG):
+        nothing = pl.DataFrame(schema=table.schema)
+        home.lake.replace_slice(table, nothing, {"day": TENTH, "bucket": bucket})
+    wait(home, TENTH, "BLOCKED_CODE", 1000)
+    opened = open_adjustment(home, WEEK, now=NOW, who="ana")
+    cycle = registered_cycle(opened)
+    done = run_cycle(home, home.reference, cycle, issue_date=ISSUED, now=NOW, who="ana")
+    assert (done.state, done.totals) == ("blocked", {"customer EUR": Decimal("-6")})
+    (said,) = [one.message for one in done.findings if one.rule == "suspense"]
+    assert said.startswith("1000 legs wait in suspense: BLOCKED_CODE (100.0000% of")
 
 
 def test_an_adjustment_at_once_is_a_note_and_nothing_is_adjusted_twice(

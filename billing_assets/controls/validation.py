@@ -23,7 +23,7 @@ from billing_assets.controls.profile import silent_days, silent_hours
 from billing_assets.controls.vat import vat_problem
 from billing_assets.intake.sequence import missing_between
 from billing_assets.lake.store import Lake
-from billing_assets.lake.tables import CHARGE, COMPLETENESS, SUSPENSE, TRAFFIC
+from billing_assets.lake.tables import CHARGE, COMPLETENESS, SUSPENSE, TRAFFIC, USAGE_DAILY
 from billing_assets.reference.controls import Severity, Thresholds
 from billing_assets.reference.fx import MissingFixing
 from billing_assets.reference.load import Reference
@@ -227,8 +227,14 @@ def _suspense(e: Evidence) -> Iterator[Found]:
     if waiting.is_empty():
         return
     legs = int(waiting["legs"].sum())
-    answered = int(e.charged.usage["answered"].sum())
-    share = Decimal(legs) / Decimal(answered + legs)
+    # what is rated of these days, not what is billed: a cycle that takes calls back has less than 0
+    rated = (
+        e.lake.scan(USAGE_DAILY, e.charged.usage_version, {"day": e.days})
+        .filter(pl.col("partner") == e.partner.partner)
+        .select(pl.col("answered").sum())
+        .collect()
+    )
+    share = Decimal(legs) / Decimal(int(rated.item() or 0) + legs)
     limit, most = e.thresholds.suspense_share, e.thresholds.suspense_value
     value = Decimal(int(waiting["at_risk"].sum() or 0)).scaleb(-10)
     over = share > limit or (most is not None and value > most)
