@@ -41,7 +41,7 @@ def test_the_sensor_sees_a_file_sent_again_and_counters(home: Installation) -> N
     def asks() -> bool:
         nonlocal cursor
         context = dg.build_sensor_context(cursor=cursor)
-        evaluated = inbox_files(context)
+        evaluated = inbox_files(context) or ()
         requests = [one for one in evaluated if isinstance(one, dg.RunRequest)]
         cursor = context.cursor
         return bool(requests)

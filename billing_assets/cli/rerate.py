@@ -343,7 +343,7 @@ def show_changes(
     """Print the changes of a request with their sums by currency, and write them as CSV."""
     if csv_file:
         with csv_file.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, CHANGE_COLUMNS)
+            writer = csv.DictWriter(stream, list[str](CHANGE_COLUMNS))
             writer.writeheader()
             writer.writerows(rows)
     show(rows, title, as_json=as_json, empty=f"{title}: no price changes")

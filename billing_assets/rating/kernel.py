@@ -21,6 +21,7 @@ from billing_assets.rating.matching import MICRO, Matching, second_of
 from billing_assets.rating.outcomes import BY_PARTS, PRICED, REASON
 from billing_assets.rating.plan import (
     BILL_AND_KEEP,
+    BLOCKED,
     NO_TERMS,
     OPEN,
     OUTSIDE,
