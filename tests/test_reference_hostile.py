@@ -364,9 +364,12 @@ def test_merges_of_merges_grow_with_the_file_alone() -> None:
     lines = ["a0: &a0 {k: 1, l: 2}"]
     lines += [f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}], m{n}: 3}}" for n in range(1, 60)]
     value = Located("\n".join(lines).encode(), "x.yaml").value
+    assert isinstance(value, dict)
     assert len(value["a59"]) == 61 and value["a2"] == {"k": 1, "l": 2, "m1": 3, "m2": 3}
 
 
 def test_a_merged_key_gives_way_to_the_mapping_s_own_and_to_one_merged_before() -> None:
     text = b"a: &a {x: 1, y: 1}\nb: &b {x: 2}\nc: {y: 5, <<: [*a, *b]}\n"
-    assert Located(text, "x.yaml").value["c"] == {"x": 1, "y": 5}
+    value = Located(text, "x.yaml").value
+    assert isinstance(value, dict)
+    assert value["c"] == {"x": 1, "y": 5}
