@@ -255,12 +255,12 @@ def test_amounts_of_a_period_at_their_bound_are_charged_to_the_last_unit(tmp_pat
         ],
     }  # fmt: skip
     rates = [{"code": 44, "rate": "0.01"}]
-    own = agreement(currency="IDR", rates=rates, **terms)
+    own = agreement(currency="IDR", rates=rates, rounding={"line": {"decimals": 10}}, **terms)
     (tmp_path / "own.yaml").write_text(json.dumps(own))
     found = quote(
         [tmp_path / "own.yaml"], tmp_path / "usage.csv", calendar=None, month="", zone="UTC"
     )
-    amounts = {charge["description"]: charge["exact_amount"] for charge in found["charges"]}
+    amounts = {charge["description"]: charge["amount"] for charge in found["charges"]}
     assert amounts == {
         "44": Decimal("0.01"),
         "A": most,

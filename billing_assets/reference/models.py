@@ -22,7 +22,7 @@ from pydantic import (
 )
 from stdnum import iban
 
-from billing_assets.core.money import Rounding, minor_units
+from billing_assets.core.money import Rounding
 from billing_assets.core.sms import DELIVERED
 from billing_assets.reference.channels import ALWAYS_MADE, Channels, Format
 from billing_assets.reference.columns import ColumnNames
@@ -612,18 +612,6 @@ class Agreement(Form):
             raise ValueError("short_calls is for voice")
         if self.origins and self.jurisdiction:
             raise ValueError("origins and jurisdiction exclude each other")
-        return self
-
-    @model_validator(mode="after")
-    def _lines_can_be_shown(self) -> "Agreement":
-        decimals, currency = self.rounding.line.decimals, self.currency
-        if self.exchange:
-            currency = self.exchange.to
-        if decimals is not None and decimals > (most := minor_units(currency)):
-            raise ValueError(
-                f"rounding.line: {decimals} decimals are finer than {currency} has ({most}): "
-                "no document can show them"
-            )
         return self
 
     @model_validator(mode="after")
