@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -206,6 +206,7 @@ def test_a_rule_that_cannot_hold_is_refused_at_load(exchange: dict, said: str) -
     assert any(said in f"{one.field} {one.message}" for one in result.problems), result.problems
 
 
+@settings(deadline=None, max_examples=30)
 @given(
     worth=st.lists(st.tuples(st.integers(1, 28), st.integers(1, 10**7)), min_size=1, max_size=8),
     rates=st.lists(st.integers(5_000, 30_000), min_size=28, max_size=28),

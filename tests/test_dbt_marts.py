@@ -191,7 +191,7 @@ def test_two_runs_side_by_side_give_the_same_marts(built: MartBuild, lake: Lake,
 
 def test_the_inputs_come_from_the_file_log_the_cycles_and_the_reference(tmp_path: Path):
     partners = [
-        partner("P01", [{"account": "P01-A", "trunks": [{"trunk": "sw/OWN"}]}]),
+        partner("P01", [{"account": "P01-A", "trunks": [{"trunk": "sw/P01"}]}]),
     ]
     with Registry.open(f"sqlite:///{tmp_path / 'registry.db'}") as registry:
         registry.files.assign_file_key(SOUTH, now=NOW, who="ana")

@@ -162,6 +162,7 @@ with Runs.of(Settings(home=Path(sys.argv[1]), user="ana")) as runs:
 """
 
 
+@pytest.mark.slow
 def test_another_order_of_files_and_runs_side_by_side_change_nothing(
     billed: Installation, tmp_path: Path
 ) -> None:

@@ -173,8 +173,8 @@ def test_an_unknown_dimension_is_refused_with_its_line():
     [
         ("marts: [{mart: a, dimensions: []}]", "at least 1"),
         ("marts: [{mart: a, dimensions: [day]}, {mart: a, dimensions: [hour]}]", "stands twice"),
-        ("marts: [{mart: a}]", "required"),
-        ("marts: [{mart: a, dimensions: day}]", "valid list"),
+        ("marts: [{mart: a}]", "is missing"),
+        ("marts: [{mart: a, dimensions: day}]", "is not a list"),
     ],
 )
 def test_a_mart_that_cannot_be_is_refused(text: str, said: str):
