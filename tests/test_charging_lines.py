@@ -17,7 +17,7 @@ from billing_assets.core.periods import Period, month_period
 from billing_assets.lake.tables import USAGE_DAILY
 from billing_assets.reference.load import Reference
 from billing_assets.reference.models import Agreement
-from tests.support.references import agreement, loaded, partner, reference
+from tests.support.references import agreement, reference
 
 MARCH = Cycle("P01/2026-03", "P01", "2026-03", month_period("2026-03"))
 JUNE = Cycle("P01/2026-06", "P01", "2026-06", month_period("2026-06"))
@@ -185,21 +185,6 @@ def test_amounts_of_any_length_are_rounded_and_written_exactly(digits: int) -> N
     value = Decimal("1" * digits + ".25")
     assert round_amount(Fraction(value), 2, Rounding.DOWN) == value
     assert plain(Decimal("1" * digits + ".2500")) == "1" * digits + ".25"
-
-
-@pytest.mark.parametrize(
-    ("terms", "said"),
-    [
-        ({"currency": "JPY", "rounding": {"line": {"decimals": 2}}}, "JPY has (0)"),
-        ({"currency": "EUR", "rounding": {"line": {"decimals": 3}}}, "EUR has (2)"),
-        ({"currency": "KWD", "rounding": {"line": {"decimals": 3}}}, ""),
-        ({"currency": "KWD", "rounding": {"line": {"decimals": 3}},
-          "exchange": {"to": "USD", "rule": "last_day"}}, "USD has (2)"),
-    ],
-)  # fmt: skip
-def test_lines_finer_than_the_invoice_s_currency_are_refused(terms: dict, said: str) -> None:
-    problems = loaded([agreement(**terms)], [partner()]).problems
-    assert [said in one.message for one in problems] == ([True] if said else [])
 
 
 def test_no_short_call_line_without_terms_calls_or_excess() -> None:

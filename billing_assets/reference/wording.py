@@ -31,7 +31,6 @@ _ALIKE = (
     (("model_type", "model_attributes_type", "dict_type"), "is not a mapping of terms"),
     (("list_type", "tuple_type", "frozen_set_type"), "is not a list"),
 )
-
 """One for several kinds."""
 
 _FORMS = {
