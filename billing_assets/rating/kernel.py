@@ -77,7 +77,7 @@ class Kernel:
     @property
     def side(self) -> LegPlan:
         """The plan's tables of this leg."""
-        return self.plan.legs[self.leg]
+        return self._matching.side
 
     @property
     def splits(self) -> bool:
