@@ -95,7 +95,10 @@ def mend_quotes(lines: pl.DataFrame, shape: Shape) -> tuple[pl.DataFrame, pl.Dat
     )
     if broken.is_empty():
         return lines, broken
-    row_of = dict(lines.iter_rows())
+    # a field may run on over the lines after it: no others are taken out of their columns
+    row = pl.col("row")
+    reach = broken.select(pl.int_ranges(row, row + MAX_SPAN).alias("row")).explode("row").unique()
+    row_of = dict(lines.join(reach, on="row", how="semi").select(*LINE).iter_rows())
     anew: dict[int, str] = {}
     swallowed: set[int] = set()
     candidates = broken["row"].to_list()
