@@ -149,17 +149,18 @@ def test_a_mail_carries_the_files_and_goes_once(
     assert hashlib.sha256(content).hexdigest() == stored.files["pdf"].sha256
 
 
+def mail_home(tmp_path: Path, trust: Authority, mailbox: Mailbox) -> Installation:
+    """A home whose partner gets mail and nothing else."""
+    channel = {"channel": "mail", "via": "mail", "to": ["a@polar.example"]}
+    return home_with(tmp_path, trust, channel, smtp_port=mailbox.port)
+
+
 def test_a_busy_mail_server_is_tried_again_with_the_same_message(
     tmp_path: Path, trust: Authority, mailbox: Mailbox
 ) -> None:
     mailbox.recipient_answers = ["451 try later"]
     mailbox.data_answers = ["452 full"]
-    home = home_with(
-        tmp_path,
-        trust,
-        {"channel": "mail", "via": "mail", "to": ["a@polar.example"]},
-        smtp_port=mailbox.port,
-    )
+    home = mail_home(tmp_path, trust, mailbox)
     assert run(home)["mail"].state is DeliveryState.DELIVERED
     assert len(mailbox.messages) == 1
 
@@ -168,12 +169,7 @@ def test_a_mail_that_was_taken_is_sent_once_whatever_the_server_says_at_its_end(
     tmp_path: Path, trust: Authority, mailbox: Mailbox
 ) -> None:
     mailbox.quit_answer = "421 4.3.2 shutting down"
-    home = home_with(
-        tmp_path,
-        trust,
-        {"channel": "mail", "via": "mail", "to": ["a@polar.example"]},
-        smtp_port=mailbox.port,
-    )
+    home = mail_home(tmp_path, trust, mailbox)
     assert run(home)["mail"].state is DeliveryState.DELIVERED
     assert len(mailbox.messages) == 1
 
